@@ -1,0 +1,68 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef ACME_PROTOCOL_POLICY_H
+#define ACME_PROTOCOL_POLICY_H
+
+#include "protocol/record.h"
+#include "protocol/spec.h"
+
+/* The renewal decision: one pure function of the facts, with its reason. */
+
+/* Facts about the certificate that is in service (files as root found them, or the newer one on the
+ * board). All zero: none. */
+typedef struct {
+    int have;                /* a CA's certificate with its key, not a placeholder */
+    apr_time_t not_before, not_after;
+    int names_ok;            /* its name set is the configured one */
+    int directory_ok;        /* issuing directory is still in the list, or unknown */
+    const char *serial;      /* for the log, or NULL */
+} acme_facts_t;
+
+/* Failure history of one certificate: what an attempt record holds (JSON). */
+typedef struct {
+    apr_int64_t failures;    /* in a row */
+    apr_time_t not_before;   /* next try as announced, 0 = none */
+    apr_time_t last;         /* of the last failure */
+    const char *kind;        /* acme_error_kind_name */
+    const char *problem;     /* ACME type or "" */
+    const char *text;        /* the whole error */
+    const char *step;        /* step it failed at */
+    const char *challenge;   /* challenge type that was tried, or "" */
+    const char *digest;      /* acme_spec_attempt_digest then; another now = forgotten */
+} acme_attempt_t;
+
+const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool);
+/* Range-checks every number (hostile child): failures 0..10^6, not_before at most 8 days after
+ * last. */
+acme_rv_t acme_attempt_parse(acme_attempt_t *out, const char *payload, apr_size_t len,
+                             apr_pool_t *pool, acme_error_t *err);
+
+typedef enum {
+    ACME_DO_NOTHING = 0, /* until `when` */
+    ACME_DO_ORDER,       /* place or resume an order now */
+    ACME_DO_HOLD         /* must not order (error in the configuration, implausible clock) */
+} acme_do_t;
+
+typedef struct {
+    acme_do_t what;
+    apr_time_t when;     /* next moment to ask again (never 0 with NOTHING) */
+    apr_time_t renew_at; /* planned renewal, 0 = none */
+    const char *why;     /* static: "no certificate", "due", "names changed", "CA changed",
+                          * "emergency", "waiting after a failure", "configuration", "clock" */
+    int renewal;         /* 0: nothing valid is in service: goes before renewals */
+} acme_decision_t;
+
+/* attempt: NULL = no failure; an attempt of another digest than attempt_digest is ignored. forced: the
+ * administrator asked for a try now. Renewal at lifetime/3 left (1/2 under 10 days), or
+ * spec->renew_before (never more than half a lifetime); both given: the earlier. random in [0,1)
+ * spreads the check, not the renewal moment. A clock before 2024 is implausible. */
+void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acme_facts_t *facts,
+                        const acme_attempt_t *attempt, const char *attempt_digest, int forced,
+                        apr_time_t now);
+
+/* Challenge types to try in this attempt: spec's order, but the type that worked last first, and
+ * after a failure with one type the next of the list leads. out has room for ACME_CH_TYPES; returns
+ * how many. */
+int acme_policy_challenges(acme_challenge_type_t *out, const acme_spec_t *spec,
+                           const char *worked_last, const acme_attempt_t *attempt);
+
+#endif

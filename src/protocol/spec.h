@@ -1,0 +1,68 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef ACME_PROTOCOL_SPEC_H
+#define ACME_PROTOCOL_SPEC_H
+
+#include <apr_tables.h>
+#include "crypto/key.h"
+#include "protocol/challenge.h"
+
+/* What the configuration wants: formed once by the embedder, immutable afterwards. */
+
+/* A certification authority as configured; one per <AcmeCA> section or flat directive set. */
+typedef struct {
+    const char *name;            /* "letsencrypt", or the URL when it has no name */
+    const char *directory_url;
+    const char *ca_file;         /* PEM bundle, or NULL: the system's */
+    const char *proxy;           /* or NULL */
+    apr_array_header_t *contacts;/* "mailto:..." (const char *) */
+    int terms_agreed;
+    const char *eab_kid;         /* or NULL */
+    const unsigned char *eab_key;
+    apr_size_t eab_key_len;
+    const char *eab_alg;         /* "HS256" */
+    acme_key_type_t account_key_type;
+    const char *auth_path;       /* the account key's file (JWK) */
+    int order_rate_count;        /* new orders per order_rate_period; 0: no limit */
+    apr_interval_time_t order_rate_period;
+    int index;                   /* position in the embedder's list of CAs */
+} acme_ca_t;
+
+typedef enum { ACME_ACTIVATE_NOW, ACME_ACTIVATE_RESTART } acme_activate_t;
+
+/* One certificate of one key type: one pair of files, one order at a time, one board slot. A
+ * configured certificate with several key types is several of these with the same label. */
+typedef struct acme_spec_t {
+    const char *id;          /* unique, file-name safe: "example.org", "_wildcard.x.rsa2048" */
+    const char *label;       /* first name as the administrator knows it; subject of log lines */
+    apr_array_header_t *names;     /* canonical, at least one (const char *) */
+    const char *common_name; /* for the CSR, or NULL */
+    const char *country, *state, *locality, *organization; /* or NULL */
+    acme_key_type_t key_type;
+    int key_reuse;
+    int must_staple;
+    const char *profile;     /* or NULL */
+    int profile_required;
+    apr_interval_time_t renew_before; /* 0: auto */
+    int renew_before_percent;         /* 0: auto; 1..99 of the lifetime */
+    acme_challenge_type_t challenges[ACME_CH_TYPES]; /* in order of preference */
+    int n_challenges;
+    acme_activate_t activate;
+    int failover_after;
+    apr_array_header_t *cas; /* acme_ca_t *, in order of preference, at least one */
+    const char *cert_path, *key_path; /* absolute */
+    const char *error;       /* not NULL: contradictory configuration, never ordered; the text */
+    const char *where;       /* "httpd.conf:12" of the place that asked for it */
+    int rsa_challenge;       /* a vhost using it may serve an RSA certificate: tls-alpn-01 then
+                              * needs an RSA challenge certificate too */
+    const char *digest;      /* acme_spec_digest of the above */
+    int index;               /* position in the embedder's list, = the board slot's row */
+} acme_spec_t;
+
+/* SHA-256 hex over everything whose change makes staged records obsolete: names (sorted), key type,
+ * profile, must-staple. The issuing directory stands in the record by itself. */
+const char *acme_spec_digest(const acme_spec_t *spec, apr_pool_t *pool);
+/* SHA-256 hex over everything whose change is a reason to try at once after failures: the above and
+ * CA list (URLs, EAB kid, contacts, terms), challenges, subject. */
+const char *acme_spec_attempt_digest(const acme_spec_t *spec, apr_pool_t *pool);
+
+#endif
