@@ -2,6 +2,7 @@
 #ifndef ACME_BASE_URL_H
 #define ACME_BASE_URL_H
 
+#include <apr_network_io.h>
 #include <apr_pools.h>
 #include "base/error.h"
 

@@ -1,0 +1,22 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef ACME_H
+#define ACME_H
+
+/* libacme for embedders: everything the httpd glue and the tools need. */
+#include "base/codec.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/name.h"
+#include "base/time.h"
+#include "base/url.h"
+#include "crypto/challenge_cert.h"
+#include "crypto/digest.h"
+#include "crypto/x509.h"
+#include "protocol/policy.h"
+#include "protocol/spec.h"
+#include "io/board.h"
+#include "io/staging.h"
+#include "store/adopt.h"
+#include "engine/manager.h"
+
+#endif

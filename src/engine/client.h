@@ -1,0 +1,42 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef ACME_ENGINE_CLIENT_H
+#define ACME_ENGINE_CLIENT_H
+
+#include "engine/session.h"
+#include "io/presenter.h"
+#include "protocol/order.h"
+
+/* Acts out the plans of one order. */
+typedef struct {
+    const acme_spec_t *spec;
+    int row;                      /* of the board, -1: none */
+    acme_session_t *session;
+    acme_store_t *store;
+    acme_present_ctx_t *presenters;
+    acme_board_t *board;          /* public status and arrivals; may be NULL */
+    const acme_log_t *log;
+    const acme_stop_t *stop;
+    double (*random)(void *baton);
+    void *random_baton;
+    apr_time_t (*now)(void *baton);
+    void *now_baton;
+} acme_client_conf_t;
+
+typedef struct acme_client_t acme_client_t;
+
+/* Resumes the recorded order when there is one that fits, else starts a new one. types: challenge types
+ * of this attempt. The client lives until done, over many waits. */
+acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf,
+                             const acme_challenge_type_t *types, int n_types, apr_pool_t *pool,
+                             acme_error_t *err);
+
+/* Runs until the order must wait (ACME_AGAIN, *until), is done (ACME_OK: staged and published, challenges
+ * withdrawn) or has failed (ACME_FAIL: classified, arrivals in the text of challenge failures,
+ * challenges withdrawn; the recorded order stays resumable unless it is dead). */
+acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t *err);
+
+/* For log and status after the end. */
+const acme_order_t *acme_client_order(const acme_client_t *client);
+const acme_leaf_t *acme_client_leaf(const acme_client_t *client); /* after ACME_OK */
+
+#endif

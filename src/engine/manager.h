@@ -1,0 +1,59 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef ACME_ENGINE_MANAGER_H
+#define ACME_ENGINE_MANAGER_H
+
+#include "engine/client.h"
+#include "protocol/policy.h"
+
+/* The owner's scheduler: which certificates are due, new ones before renewals; due jobs run on a small
+ * pool of threads; a waiting order holds none. */
+
+typedef struct {
+    const acme_spec_t *spec;
+    int row;
+    apr_uint64_t baseline;        /* generation of the row as root read it */
+    acme_facts_t facts;           /* of F as root found it */
+    acme_issued_t issued;         /* of F, members NULL when unknown */
+    int can_stage;
+    int retry_now;
+    const char *trouble;          /* why it is not ordered, or NULL */
+} acme_job_conf_t;
+
+typedef struct {
+    const acme_ca_t *ca;
+    const char *account_id;
+    const char *jwk;              /* private key text, NULL: unusable */
+    const char *trouble;
+} acme_account_conf_t;
+
+typedef struct {
+    const acme_job_conf_t *jobs;
+    int n_jobs;
+    const acme_account_conf_t *accounts; /* by acme_ca_t.index */
+    int n_accounts;
+    acme_store_t *store;
+    acme_board_t *board;
+    const acme_log_t *log;
+    int workers;                  /* threads, >= 1 */
+    const char *user_agent;
+    acme_stop_t stop;
+    apr_uint32_t config;          /* configuration generation, for retry_ack */
+    apr_time_t (*now)(void *baton);     /* clock port; NULL: apr_time_now */
+    void *now_baton;
+    double (*random)(void *baton);      /* NULL: the system's */
+    void *random_baton;
+} acme_manager_conf_t;
+
+typedef struct acme_manager_t acme_manager_t;
+
+acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *conf,
+                              apr_pool_t *pool, acme_error_t *err);
+
+/* Runs in the calling thread until stop says so; all workers have ended when it returns. Signals are
+ * blocked in the workers. */
+void acme_manager_run(acme_manager_t *manager);
+
+/* Wakes it (any thread, not a signal handler). */
+void acme_manager_wake(acme_manager_t *manager);
+
+#endif

@@ -1,0 +1,60 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef ACME_ENGINE_SESSION_H
+#define ACME_ENGINE_SESSION_H
+
+#include "base/log.h"
+#include "io/staging.h"
+#include "io/transport.h"
+#include "protocol/message.h"
+#include "protocol/spec.h"
+
+/* Everything shared by the orders at one CA: directory, nonces, account, connections. Thread-safe; the
+ * account is registered by one worker while the others wait (in slices, asking stop). */
+typedef struct acme_session_t acme_session_t;
+
+typedef struct {
+    const acme_ca_t *ca;
+    const char *account_id;  /* record id of the account */
+    acme_key_t *key;         /* account key */
+    acme_store_t *store;     /* account records (kid, orders URL, directory) */
+    const acme_log_t *log;
+    acme_transport_t *transport;
+    const acme_stop_t *stop;
+    apr_time_t (*now)(void *baton);
+    void *now_baton;
+} acme_session_conf_t;
+
+acme_rv_t acme_session_create(acme_session_t **out, const acme_session_conf_t *conf,
+                              apr_pool_t *pool, acme_error_t *err);
+
+/* Makes sure that directory (cached at most 24 h, also across owners by the account record) and account
+ * are known: at most one newAccount per CA and key; an account the CA has forgotten
+ * (accountDoesNotExist) is restored at most once a day. Contacts that differ from the recorded ones are
+ * sent once. */
+acme_rv_t acme_session_ready(acme_session_t *session, apr_pool_t *scratch, acme_error_t *err);
+
+const acme_directory_t *acme_session_directory(acme_session_t *session);
+const char *acme_session_thumbprint(acme_session_t *session);
+const char *acme_session_orders_url(acme_session_t *session); /* or NULL */
+const char *acme_session_kid(acme_session_t *session);
+
+/* One signed request with kid; payload NULL = POST-as-GET. badNonce is retried with the nonce it
+ * brought, at most 5 times. *out: the response, any status but badNonce. ACME_FAIL: transport error;
+ * *maybe_sent as acme_transport_exchange. Not for newAccount. */
+acme_rv_t acme_session_post(acme_http_response_t **out, acme_session_t *session, const char *url,
+                            const char *payload, apr_size_t body_max, int *maybe_sent,
+                            apr_pool_t *pool, acme_error_t *err);
+
+/* The CA answered accountDoesNotExist: register again at the next acme_session_ready. ACME_FAIL when
+ * that was done within 24 h already (AC0307). */
+acme_rv_t acme_session_account_lost(acme_session_t *session, acme_error_t *err);
+
+/* New orders of the account: ACME_AGAIN with *when while the order rate is used up. Counts one when it
+ * says ACME_OK. */
+acme_rv_t acme_session_order_allowed(acme_session_t *session, apr_time_t *when);
+
+/* Whole-CA pause (429 or 503 with Retry-After): until when, 0 = none. */
+void acme_session_pause(acme_session_t *session, apr_time_t until);
+apr_time_t acme_session_paused(acme_session_t *session);
+
+#endif

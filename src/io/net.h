@@ -1,0 +1,29 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef ACME_IO_NET_H
+#define ACME_IO_NET_H
+
+#include <apr_network_io.h>
+#include "base/error.h"
+
+/* Asked before and during every blocking wait, at least every 200 ms. */
+typedef struct {
+    int (*stopped)(void *baton); /* non-zero: give up with ACME_E_STOPPED */
+    void *baton;
+} acme_stop_t;
+
+int acme_stopped(const acme_stop_t *stop); /* stop may be NULL */
+
+#define ACME_WAIT_SLICE apr_time_from_msec(200)
+
+/* Resolves in a detached thread of its own (no OpenSSL state, nothing freed twice when nobody waits
+ * for it any more), then tries every address in turn until one connects; each connect at most 10 s,
+ * all within deadline (absolute, APR_INT64_MAX: none). The socket is non-blocking with CLOEXEC. */
+acme_rv_t acme_net_connect(apr_socket_t **out, const char *host, apr_port_t port,
+                           apr_time_t deadline, const acme_stop_t *stop, apr_pool_t *pool,
+                           acme_error_t *err);
+
+/* Waits for readability (want_write 0) or writability until deadline. */
+acme_rv_t acme_net_wait(apr_socket_t *socket, int want_write, apr_time_t deadline,
+                        const acme_stop_t *stop, acme_error_t *err);
+
+#endif
