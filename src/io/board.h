@@ -75,6 +75,11 @@ const char *acme_board_resume_read(apr_size_t *len, const acme_board_t *board, i
 apr_uint32_t acme_board_retry_ack(const acme_board_t *board, int row);
 void acme_board_retry_ack_set(acme_board_t *board, int row, apr_uint32_t config);
 
+/* Per row: the config generation whose staging logs hold all that stands in the row (owner). Another one:
+ * an earlier generation's owner wrote it, maybe to logs that were replaced meanwhile. */
+apr_uint32_t acme_board_logs(const acme_board_t *board, int row);
+void acme_board_logs_set(acme_board_t *board, int row, apr_uint32_t config);
+
 /* Public state of a row, for status and log; shown, never acted on. */
 typedef struct {
     char state[16];        /* "idle", "ordering", "waiting", "failed", "held" */
