@@ -10,7 +10,7 @@
 
 /* The mapping:
  *
- *   header | heads[rows] | slots[ACME_BOARD_CHALLENGES] | entries[ACME_BOARD_CHALLENGES] | bodies[rows]
+ *   header | heads[rows] | slots[CHALLENGES] | entries[CHALLENGES] | bodies[rows]
  *
  * Heads stand together so that looking at every row touches few pages; a body is touched only when
  * something is published in its row. Shared bytes are copied word by word with acquire loads and
@@ -82,7 +82,7 @@ struct acme_board_t {
     entry_t *entries;
     unsigned char *bodies;
     int rows;
-    apr_thread_mutex_t *mutex; /* writers of this process; across processes the owner lock does it */
+    apr_thread_mutex_t *mutex; /* writers of this process; between processes: the owner lock */
 };
 
 static apr_size_t body_size(void)
@@ -619,8 +619,8 @@ acme_rv_t acme_board_resume_write(acme_board_t *board, int row, const char *reco
 
     if (head_of(board, row) == NULL || len > ACME_BOARD_RESUME_MAX) {
         return acme_error_set(err, ACME_E_STORE, "AC0808",
-                              "row %d of the board cannot hold %" APR_SIZE_T_FMT " bytes of records",
-                              row, len);
+                              "row %d of the board cannot hold %" APR_SIZE_T_FMT
+                              " bytes of records", row, len);
     }
     apr_thread_mutex_lock(board->mutex);
     /* One newline is an empty sequence of records; a length of 0 would count as never written. */
@@ -856,7 +856,8 @@ acme_rv_t acme_board_challenge_put(acme_board_t *board, const acme_board_challen
     int at;
 
     if (!challenge_sound(challenge)) {
-        return acme_error_set(err, ACME_E_INTERNAL, "AC0809", "a challenge that the board cannot hold");
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0809",
+                              "a challenge that the board cannot hold");
     }
     apr_thread_mutex_lock(board->mutex);
     old = entry_find(board, challenge);

@@ -7,11 +7,11 @@
 #include "base/error.h"
 #include "protocol/challenge.h"
 
-/* The board: one shared anonymous mapping. Root makes it (format, row_assign, next_config) and reads
- * nothing from it but generation numbers; the holder of the owner lock writes live, resume, status and
- * challenges; every child reads all and writes arrival counters. No pointers in it; readers copy,
- * check lengths and digests, and never trust. All integers that are published use C11-style atomics of
- * the compiler (__atomic_*). */
+/* The board: one shared anonymous mapping. Root makes it (format, row_assign, config_next) and
+ * reads nothing from it but generation numbers; the holder of the owner lock writes live, resume,
+ * status and challenges; every child reads all and writes arrival counters. No pointers in it;
+ * readers copy, check lengths and digests, and never trust. All integers that are published use
+ * C11-style atomics of the compiler (__atomic_*). */
 typedef struct acme_board_t acme_board_t; /* a process's handle; the mapping itself is not owned */
 
 #define ACME_BOARD_LAYOUT 1
@@ -57,8 +57,8 @@ typedef struct {
 /* ACME_AGAIN: no live certificate; ACME_FAIL: damaged (AC0801). */
 acme_rv_t acme_board_live_read(acme_board_live_t *out, const acme_board_t *board, int row,
                                apr_pool_t *pool, acme_error_t *err);
-/* Owner. generation and since of live are ignored; *generation (may be NULL) is what it got. Too big:
- * ACME_FAIL (the certificate then goes live at the next restart). */
+/* Owner. generation and since of live are ignored; *generation (may be NULL) is what it got. Too
+ * big: ACME_FAIL, AC0803 (the certificate then goes live at the next restart). */
 acme_rv_t acme_board_live_write(acme_board_t *board, int row, const acme_board_live_t *live,
                                 apr_time_t now, apr_uint64_t *generation, acme_error_t *err);
 /* Owner: the row has no live certificate newer than F any more (generation stays). */
@@ -75,8 +75,8 @@ const char *acme_board_resume_read(apr_size_t *len, const acme_board_t *board, i
 apr_uint32_t acme_board_retry_ack(const acme_board_t *board, int row);
 void acme_board_retry_ack_set(acme_board_t *board, int row, apr_uint32_t config);
 
-/* Per row: the config generation whose staging logs hold all that stands in the row (owner). Another one:
- * an earlier generation's owner wrote it, maybe to logs that were replaced meanwhile. */
+/* Per row: the config generation whose staging logs hold all that stands in the row (owner). When it
+ * is not the reader's, an earlier owner wrote it, maybe to logs that were replaced meanwhile. */
 apr_uint32_t acme_board_logs(const acme_board_t *board, int row);
 void acme_board_logs_set(acme_board_t *board, int row, apr_uint32_t config);
 
