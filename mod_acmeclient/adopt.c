@@ -1,0 +1,212 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+
+/* Root's part of a start: before mod_ssl reads its files, journal, pairs and placeholders (every pass),
+ * then staged pairs, staging logs and locks (the real pass). */
+
+#include "mod_acmeclient.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ap_mpm.h"
+#include "http_core.h"
+
+#define OWN_LOGS_MAX 1024       /* more share one log */
+#define DESCRIPTORS_TO_SPARE 1000
+
+enum { BYTE_OWNER = 0, BYTE_INSTANCE = 1 }; /* of the lock file */
+
+typedef struct {
+    int fd;            /* of the lock file, opened once */
+    char path[APR_PATH_MAX];
+    acme_store_cache_t *cache;
+} kept_t;
+
+static kept_t *kept(void)
+{
+    kept_t *data = ap_retained_data_get("acmeclient_store_1");
+
+    if (!data) {
+        data = ap_retained_data_create("acmeclient_store_1", sizeof(*data));
+        data->fd = -1;
+    }
+    return data;
+}
+
+static int own_logs_max(void)
+{
+    struct rlimit limit;
+    int daemons = 0, threads = 0;
+    apr_int64_t room;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return 0;
+    }
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &daemons);
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    if (limit.rlim_cur == RLIM_INFINITY) {
+        return OWN_LOGS_MAX;
+    }
+    /* Descriptors of a child: connections of one child, not of all of them. */
+    room = ((apr_int64_t)limit.rlim_cur - (threads > 0 ? threads : 1) - DESCRIPTORS_TO_SPARE) / 2;
+    return room < 0 ? 0 : room > OWN_LOGS_MAX ? OWN_LOGS_MAX : (int)room;
+}
+
+static void raise_descriptor_limit(apr_int64_t wanted)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
+        && (apr_int64_t)limit.rlim_cur < wanted) {
+        limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || (apr_int64_t)limit.rlim_max > wanted
+                         ? (rlim_t)wanted : limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf)
+{
+    acmod_conf_t *conf = run->conf;
+    int i, j;
+
+    run->items = apr_pcalloc(pconf, sizeof(acme_item_t) * (apr_size_t)(conf->specs->nelts + 1));
+    for (i = 0; i < conf->specs->nelts; i++) {
+        run->items[i].spec = APR_ARRAY_IDX(conf->specs, i, const acme_spec_t *);
+        run->items[i].fd = run->items[i].key_fd = -1;
+    }
+    for (i = 0; i < conf->certs->nelts; i++) {
+        acmod_cert_t *cert = APR_ARRAY_IDX(conf->certs, i, acmod_cert_t *);
+
+        cert->items = apr_array_make(pconf, cert->specs->nelts, sizeof(acme_item_t *));
+        for (j = 0; j < cert->specs->nelts; j++) {
+            const acme_spec_t *spec = APR_ARRAY_IDX(cert->specs, j, const acme_spec_t *);
+
+            APR_ARRAY_PUSH(cert->items, acme_item_t *) = &run->items[spec->index];
+        }
+    }
+    run->root.store = conf->store_dir;
+    run->root.uid = geteuid();
+    run->root.backups = conf->backups;
+    run->root.now = apr_time_now();
+    run->root.log = &run->log;
+    run->root.overflow_fd = -1;
+    run->root.fallback_dir = ap_runtime_dir_relative(pconf, "");
+    if (!kept()->cache) {
+        kept()->cache = acme_store_cache_create(run->base->process->pool);
+    }
+    run->root.cache = kept()->cache;
+    acme_store_prepare(&run->root, run->items, conf->specs->nelts, 0, pconf);
+}
+
+static void trouble_log(acmod_run_t *run)
+{
+    int i;
+
+    if (run->root.trouble) {
+        acme_log(&run->log, ACME_LOG_ERR, run->root.trouble_code, NULL, "%s", run->root.trouble);
+    }
+    for (i = 0; i < run->conf->specs->nelts; i++) {
+        const acme_item_t *item = &run->items[i];
+
+        if (item->trouble) {
+            acme_log(&run->log, ACME_LOG_ERR, item->trouble_code, item->spec->label, "%s",
+                     item->trouble);
+        }
+    }
+    for (i = 0; i < run->conf->cas->nelts; i++) {
+        const acme_account_item_t *account = &run->accounts[i];
+
+        if (account->trouble) {
+            acme_log(&run->log, ACME_LOG_ERR, account->trouble_code, NULL, "CA %s: %s",
+                     account->ca->name, account->trouble);
+        }
+    }
+}
+
+void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
+{
+    acmod_conf_t *conf = run->conf;
+    int i;
+
+    raise_descriptor_limit(2 * (apr_int64_t)conf->specs->nelts + 2 * DESCRIPTORS_TO_SPARE);
+    run->root.own_logs_max = own_logs_max();
+    run->accounts = apr_pcalloc(pconf,
+                                sizeof(acme_account_item_t) * (apr_size_t)(conf->cas->nelts + 1));
+    for (i = 0; i < conf->cas->nelts; i++) {
+        run->accounts[i].ca = APR_ARRAY_IDX(conf->cas, i, const acme_ca_t *);
+        run->accounts[i].fd = -1;
+    }
+    acme_store_adopt(&run->root, run->items, conf->specs->nelts, run->accounts, conf->cas->nelts,
+                     pconf);
+    trouble_log(run);
+}
+
+static int lock_byte(int fd, off_t byte)
+{
+    struct flock lock;
+
+    memset(&lock, 0, sizeof(lock));
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = byte;
+    lock.l_len = 1;
+    return fcntl(fd, F_SETLK, &lock) == 0;
+}
+
+int acmod_adopt_try_owner(const acmod_run_t *run)
+{
+    return run->lock_fd >= 0 && lock_byte(run->lock_fd, BYTE_OWNER);
+}
+
+void acmod_adopt_leave_owner(const acmod_run_t *run)
+{
+    struct flock lock;
+
+    memset(&lock, 0, sizeof(lock));
+    lock.l_type = F_UNLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = BYTE_OWNER;
+    lock.l_len = 1;
+    fcntl(run->lock_fd, F_SETLK, &lock);
+}
+
+/* The parent holds the instance byte for its whole life. Locks are not inherited by children, and no
+ * descriptor of this file is ever closed in an owner, which would drop its lock. */
+void acmod_adopt_locks(acmod_run_t *run)
+{
+    kept_t *data = kept();
+    char path[APR_PATH_MAX];
+    struct stat st;
+    acme_error_t err;
+
+    run->lock_fd = -1;
+    run->root.read_only = 0;
+    acme_error_clear(&err);
+    if (acme_dir_check(run->conf->store_dir, geteuid(), 1, NULL, run->base->process->pconf, &err)
+        != ACME_OK) {
+        return; /* acme_store_prepare says why */
+    }
+    apr_snprintf(path, sizeof(path), "%s/lock", run->conf->store_dir);
+    if (data->fd < 0 || strcmp(data->path, path) != 0) {
+        data->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        apr_cpystrn(data->path, path, sizeof(data->path));
+    }
+    if (data->fd < 0 || fstat(data->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        acme_log(&run->log, ACME_LOG_ERR, "AC0650", NULL,
+                 "%s: cannot be used as lock file: %s; nothing is ordered", path,
+                 data->fd < 0 ? strerror(errno) : "not a regular file");
+        data->fd = -1;
+        run->root.read_only = 1;
+        return;
+    }
+    if (!lock_byte(data->fd, BYTE_INSTANCE)) {
+        acme_log(&run->log, ACME_LOG_WARNING, "AC0711", NULL,
+                 "%s: another server uses this store; certificates are served from it, ordering "
+                 "and adoption are left to the other one", run->conf->store_dir);
+        run->root.read_only = 1;
+        return;
+    }
+    run->lock_fd = data->fd;
+}

@@ -1,0 +1,127 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+
+/* httpd -t -D DUMP_ACME: what the configuration comes to, in fixed columns. */
+
+#include "mod_acmeclient.h"
+
+#include <stdio.h>
+
+#include <apr_file_io.h>
+#include <apr_file_info.h>
+
+static const char *joined(const apr_array_header_t *words, apr_pool_t *pool)
+{
+    return words->nelts ? apr_array_pstrcat(pool, words, ',') : "-";
+}
+
+static const char *ca_names(const acme_spec_t *spec, apr_pool_t *pool)
+{
+    apr_array_header_t *names = apr_array_make(pool, 2, sizeof(const char *));
+    int i;
+
+    for (i = 0; i < spec->cas->nelts; i++) {
+        APR_ARRAY_PUSH(names, const char *) = APR_ARRAY_IDX(spec->cas, i, acme_ca_t *)->name;
+    }
+    return joined(names, pool);
+}
+
+static const char *vhosts_of(const acmod_cert_t *cert, apr_pool_t *pool)
+{
+    apr_array_header_t *places = apr_array_make(pool, 4, sizeof(const char *));
+    int i;
+
+    for (i = 0; i < cert->vhosts->nelts; i++) {
+        APR_ARRAY_PUSH(places, const char *) =
+            APR_ARRAY_IDX(cert->vhosts, i, const acmod_vhost_t *)->where;
+    }
+    return joined(places, pool);
+}
+
+static const char *challenges_of(const acme_spec_t *spec, apr_pool_t *pool)
+{
+    apr_array_header_t *names = apr_array_make(pool, 2, sizeof(const char *));
+    int i;
+
+    for (i = 0; i < spec->n_challenges; i++) {
+        APR_ARRAY_PUSH(names, const char *) = acme_challenge_type_name(spec->challenges[i]);
+    }
+    return joined(names, pool);
+}
+
+static void dump_spec(const acmod_cert_t *cert, const acme_spec_t *spec, const acme_item_t *item,
+                      apr_pool_t *pool)
+{
+    char until[ACME_TIME_TEXT] = "-";
+
+    if (item->facts.have) {
+        acme_time_format(until, item->facts.not_after);
+    }
+    printf("%-24s %-9s %-20s %s\n", spec->id, acme_key_type_name(spec->key_type), until,
+           item->usable ? "present" : item->placeholder ? "placeholder" : "missing");
+    printf("    names      %s\n", joined(spec->names, pool));
+    printf("    CA         %s\n", ca_names(spec, pool));
+    printf("    challenges %s\n", challenges_of(spec, pool));
+    printf("    vhosts     %s\n", vhosts_of(cert, pool));
+    printf("    files      %s %s\n", spec->cert_path, spec->key_path);
+    if (spec->error) {
+        printf("    error      %s\n", spec->error);
+    }
+    if (item->trouble) {
+        printf("    trouble    %s: %s\n", item->trouble_code, item->trouble);
+    }
+}
+
+/* Chains in the store that no certificate of the configuration names. */
+static void dump_orphans(const acmod_conf_t *conf, apr_pool_t *pool)
+{
+    apr_hash_t *known = apr_hash_make(pool);
+    apr_dir_t *dir;
+    apr_finfo_t info;
+    int i;
+
+    for (i = 0; i < conf->specs->nelts; i++) {
+        apr_hash_set(known, APR_ARRAY_IDX(conf->specs, i, const acme_spec_t *)->cert_path,
+                     APR_HASH_KEY_STRING, "");
+    }
+    if (apr_dir_open(&dir, conf->store_dir, pool) != APR_SUCCESS) {
+        return;
+    }
+    while (apr_dir_read(&info, APR_FINFO_NAME, dir) == APR_SUCCESS) {
+        apr_size_t len = strlen(info.name);
+        const char *path = apr_pstrcat(pool, conf->store_dir, "/", info.name, NULL);
+
+        if (len > 8 && strcmp(info.name + len - 8, ".crt.pem") == 0
+            && !apr_hash_get(known, path, APR_HASH_KEY_STRING)) {
+            printf("orphan: %s\n", path);
+        }
+    }
+    apr_dir_close(dir);
+}
+
+void acmod_dump(const acmod_conf_t *conf, const acme_store_root_t *root, const acme_item_t *items,
+                apr_pool_t *pool)
+{
+    int i, j;
+
+    printf("ACME certificates (store %s):\n", conf->store_dir);
+    printf("%-24s %-9s %-20s %s\n", "CERTIFICATE", "KEY", "EXPIRES", "ON DISK");
+    for (i = 0; i < conf->certs->nelts; i++) {
+        const acmod_cert_t *cert = APR_ARRAY_IDX(conf->certs, i, const acmod_cert_t *);
+
+        for (j = 0; j < cert->specs->nelts; j++) {
+            const acme_spec_t *spec = APR_ARRAY_IDX(cert->specs, j, const acme_spec_t *);
+
+            dump_spec(cert, spec, &items[spec->index], pool);
+        }
+    }
+    dump_orphans(conf, pool);
+    for (i = 0; i < conf->remarks->nelts; i++) {
+        const acmod_remark_t *remark = APR_ARRAY_IDX(conf->remarks, i, const acmod_remark_t *);
+
+        printf("%s: %s: %s\n", remark->level == APLOG_ERR ? "error"
+               : remark->level == APLOG_WARNING ? "warning" : "notice", remark->code, remark->text);
+    }
+    if (root->trouble) {
+        printf("error: %s: %s\n", root->trouble_code, root->trouble);
+    }
+}

@@ -1,0 +1,134 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#ifndef MOD_ACMECLIENT_H
+#define MOD_ACMECLIENT_H
+
+#include <apr_hash.h>
+#include <apr_strings.h>
+
+#include "httpd.h"
+#include "http_config.h"
+#include "http_log.h"
+
+#include "acme.h"
+
+extern module AP_MODULE_DECLARE_DATA acmeclient_module;
+#ifndef ACMOD_DECLARES_MODULE
+APLOG_USE_MODULE(acmeclient);
+#endif
+
+#define ACMOD_VERSION "0.1.0"
+
+/* ---- what the configuration says (config.c, vhost.c); immutable after check_config ---- */
+
+typedef enum { ACMOD_PLACEHOLDER_503, ACMOD_PLACEHOLDER_SERVE } acmod_placeholder_t;
+
+/* One configured certificate: one spec per key type, any number of vhosts. */
+typedef struct {
+    const char *label;               /* = each spec's label */
+    apr_array_header_t *specs;       /* acme_spec_t *, in order of AcmeKeyType */
+    apr_array_header_t *vhosts;      /* acmod_vhost_t * */
+    apr_array_header_t *items;       /* acme_item_t *, by spec; set at post_config */
+} acmod_cert_t;
+
+/* A TLS vhost that uses a managed certificate. */
+typedef struct {
+    server_rec *server;
+    acmod_cert_t *cert;
+    acmod_placeholder_t placeholder;
+    int has_static;                  /* names SSLCertificateFile of its own (not a managed path) */
+    int attached_by_path;            /* not AcmeEngine on: its SSLCertificateFile is the managed path */
+    const char *where;               /* "file:line" of the vhost */
+} acmod_vhost_t;
+
+/* Something to tell the administrator: printed by -t, logged at start. */
+typedef struct {
+    int level;          /* APLOG_ERR, APLOG_WARNING, APLOG_NOTICE */
+    const char *code;   /* "AC0110" */
+    server_rec *server; /* whose log, NULL: main server */
+    const char *text;   /* one line; holds directive, value, what is allowed, file:line, ServerName as
+                         * far as they apply */
+} acmod_remark_t;
+
+typedef struct {
+    apr_array_header_t *cas;         /* acme_ca_t *, by index */
+    apr_array_header_t *specs;       /* acme_spec_t *, by index: all certificates, all key types */
+    apr_array_header_t *certs;       /* acmod_cert_t * */
+    apr_array_header_t *vhosts;      /* acmod_vhost_t * */
+    apr_array_header_t *remarks;     /* acmod_remark_t * */
+    const char *store_dir;           /* absolute */
+    int backups;
+    int workers;
+} acmod_conf_t;
+
+/* config.c */
+extern const command_rec acmod_config_cmds[];
+void *acmod_config_create_server(apr_pool_t *pool, server_rec *s);
+void *acmod_config_merge_server(apr_pool_t *pool, void *base, void *add);
+
+/* vhost.c: from the server_recs' records to specs; reads no file but the paths' parents for spelling
+ * (realpath), opens nothing for writing. Called in check_config of every pass. Never NULL. */
+acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *base);
+/* The record of a server, NULL when it is not managed. O(1). */
+acmod_vhost_t *acmod_vhost_of(server_rec *s);
+
+/* dump.c: httpd -t -D DUMP_ACME; items: what acme_store_prepare saw in look mode, by spec index. */
+void acmod_dump(const acmod_conf_t *conf, const acme_store_root_t *root, const acme_item_t *items,
+                apr_pool_t *pool);
+
+/* ---- what runs (set in the real post_config, inherited by the children) ---- */
+
+typedef struct {
+    acmod_conf_t *conf;
+    server_rec *base;
+    acme_store_root_t root;
+    acme_item_t *items;              /* by spec index */
+    acme_account_item_t *accounts;   /* by CA index */
+    acme_board_t *board;             /* NULL: no ordering, no swap */
+    int *rows;                       /* board row by spec index, -1: none */
+    int *account_rows;               /* by CA index */
+    apr_uint64_t *baseline;          /* generation by spec index as root read it */
+    apr_uint32_t config;             /* configuration generation */
+    int lock_fd;                     /* owner lock, -1: nobody may own */
+    acme_log_t log;
+} acmod_run_t;
+
+extern acmod_run_t *acmod_run; /* NULL outside the real pass */
+
+/* log.c */
+void acmod_log_init(acme_log_t *log, server_rec *base, acmod_conf_t *conf);
+void acmod_log_remarks(const acmod_conf_t *conf, server_rec *base);
+
+/* adopt.c: root's part of a start; fills run->items etc. real: not the dry pass. */
+void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf);
+void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf);
+/* The instance lock and the owner lock's descriptor, kept over graceful restarts. */
+void acmod_adopt_locks(acmod_run_t *run);
+/* In a child: takes the owner lock without waiting; gives it back. */
+int acmod_adopt_try_owner(const acmod_run_t *run);
+void acmod_adopt_leave_owner(const acmod_run_t *run);
+
+/* board.c */
+void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf);
+
+/* watchdog.c */
+void acmod_watchdog_register(acmod_run_t *run, apr_pool_t *pconf);
+void acmod_watchdog_child_init(apr_pool_t *pchild, server_rec *base);
+void acmod_watchdog_child_stopping(void);
+
+/* hotswap.c */
+void acmod_hotswap_register_hooks(void);
+void acmod_hotswap_child_init(apr_pool_t *pchild);
+/* Frees what no handshake uses any more; called by each child's watchdog tick. */
+void acmod_hotswap_tick(void);
+/* Is the certificate (row) still without a real one? The request path's question. */
+int acmod_hotswap_missing(const acmod_vhost_t *vhost);
+
+/* http01.c, tls_challenge.c, status.c */
+void acmod_http01_register_hooks(void);
+/* In the certificate callback, ssl is the SSL. 0: no challenge; 1: its certificate is set; -1: refuse. */
+int acmod_tls_challenge_serve(void *ssl);
+void acmod_tls_challenge_register_hooks(void);
+void acmod_tls_challenge_protocols(acmod_run_t *run, apr_pool_t *pconf);
+void acmod_status_register_hooks(void);
+
+#endif

@@ -1,0 +1,931 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+
+/* From settings and server_recs to specs: which vhost uses which certificate, under which names, from
+ * which CA. A contradiction is one certificate's error, never the server's. Linear in the number of
+ * vhosts and names. */
+
+#include "config.h"
+
+#include "ap_listen.h"
+#include "ap_mpm.h"
+#include "http_core.h"
+
+#ifndef ACMOD_DEFAULT_STOREDIR
+#define ACMOD_DEFAULT_STOREDIR "/var/lib/acmeclient"
+#endif
+
+/* Directories known by a name. Source: the operators' documentation, 2026-11. */
+static const struct {
+    const char *name, *url;
+} known_cas[] = {
+    {"letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"},
+    {"letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"},
+};
+
+/* A certificate while it is being formed. */
+typedef struct {
+    acmod_cert_t *cert;
+    const acmod_settings_t *settings; /* of the place that made it */
+    const acmod_settings_t *outer;    /* server config, for sections; else NULL */
+    apr_array_header_t *names;        /* canonical */
+    const char *error;
+    const char *where;
+} draft_t;
+
+typedef struct {
+    acmod_conf_t *conf;
+    apr_pool_t *pool, *ptemp;
+    server_rec *base;
+    apr_hash_t *by_label;   /* draft_t by canonical first name or label */
+    apr_hash_t *by_path;    /* draft_t by certificate path */
+    apr_hash_t *covering;   /* draft_t of sections by each of their names */
+    apr_hash_t *ca_by_key;  /* acme_ca_t by everything that makes it */
+    apr_array_header_t *drafts;
+    apr_array_header_t *sections; /* draft_t * that are <AcmeCertificate> */
+    acme_challenge_type_t auto_types[ACME_CH_TYPES];
+    int n_auto;
+} form_t;
+
+static void remark(form_t *form, int level, const char *code, server_rec *s, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+static void remark(form_t *form, int level, const char *code, server_rec *s, const char *fmt, ...)
+{
+    acmod_remark_t *out = apr_pcalloc(form->pool, sizeof(*out));
+    va_list ap;
+
+    va_start(ap, fmt);
+    out->text = apr_pvsprintf(form->pool, fmt, ap);
+    va_end(ap);
+    out->level = level;
+    out->code = code;
+    out->server = s;
+    APR_ARRAY_PUSH(form->conf->remarks, acmod_remark_t *) = out;
+}
+
+static void draft_error(draft_t *draft, form_t *form, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void draft_error(draft_t *draft, form_t *form, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (draft->error) {
+        return;
+    }
+    va_start(ap, fmt);
+    draft->error = apr_pvsprintf(form->pool, fmt, ap);
+    va_end(ap);
+    remark(form, APLOG_ERR, "AC0111", NULL, "%s: %s; it is not ordered until this is mended",
+           draft->cert->label, draft->error);
+}
+
+/* The nearest context that says something: the certificate's own, then the server config. */
+static const acmod_value_t *value_of(const draft_t *draft, acmod_directive_t which)
+{
+    const acmod_value_t *value = &draft->settings->value[which];
+
+    return value->args || !draft->outer ? value : &draft->outer->value[which];
+}
+
+static const char *text_of(const draft_t *draft, acmod_directive_t which, const char *fallback)
+{
+    const apr_array_header_t *args = value_of(draft, which)->args;
+    const char *text = args && args->nelts ? APR_ARRAY_IDX(args, 0, const char *) : fallback;
+
+    return text && acme_ascii_casecmp(text, "none") == 0 ? NULL : text;
+}
+
+static int number_of(const acmod_settings_t *settings, acmod_directive_t which, int fallback)
+{
+    const char *text = acmod_arg(settings, which, NULL);
+    apr_int64_t n;
+
+    return text && acme_scan_number(&n, text, strlen(text), 9, NULL) == ACME_OK ? (int)n : fallback;
+}
+
+/* ---- certification authorities ---- */
+
+static const char *default_auth_path(form_t *form, const char *directory_url)
+{
+    acme_url_t *url;
+    const char *host = "ca";
+
+    if (acme_url_parse(&url, directory_url, form->ptemp, NULL) == ACME_OK) {
+        host = acme_name_file(url->host, form->ptemp);
+        if (url->port != 443) {
+            host = apr_psprintf(form->ptemp, "%s-%d", host, (int)url->port);
+        }
+    }
+    return apr_psprintf(form->pool, "%s/%s.jwk", form->conf->store_dir, host);
+}
+
+static const char *path_of(form_t *form, const char *text)
+{
+    const char *full = text ? ap_server_root_relative(form->pool, text) : NULL;
+
+    return full ? full : text;
+}
+
+static void ca_rate(acme_ca_t *ca, const char *text)
+{
+    const char *slash = text ? strchr(text, '/') : NULL;
+    apr_int64_t n;
+
+    ca->order_rate_count = ca->ca_file ? 0 : 250;
+    ca->order_rate_period = apr_time_from_sec(3 * 3600);
+    if (text && acme_ascii_casecmp(text, "off") == 0) {
+        ca->order_rate_count = 0;
+    }
+    if (slash && acme_scan_number(&n, text, (apr_size_t)(slash - text), 9, NULL) == ACME_OK) {
+        ca->order_rate_count = (int)n;
+        acme_duration_parse(&ca->order_rate_period, slash + 1, NULL);
+    }
+}
+
+static apr_array_header_t *contacts_of(form_t *form, const apr_array_header_t *args)
+{
+    apr_array_header_t *out = apr_array_make(form->pool, 2, sizeof(const char *));
+    int i;
+
+    for (i = 0; args && i < args->nelts; i++) {
+        const char *address = APR_ARRAY_IDX(args, i, const char *);
+
+        if (acme_ascii_casecmp(address, "none") != 0) {
+            APR_ARRAY_PUSH(out, const char *) = apr_pstrcat(form->pool, "mailto:", address, NULL);
+        }
+    }
+    return out;
+}
+
+/* near: the section's settings (or the certificate's), far: the next outer ones, may be NULL. */
+static acme_ca_t *ca_make(form_t *form, const char *name, const char *url,
+                          const acmod_settings_t *near, const acmod_settings_t *far)
+{
+    const apr_array_header_t *args[ACMOD_DIRECTIVES];
+    const char *key = apr_pstrcat(form->ptemp, url, "\n", NULL);
+    acme_ca_t *ca;
+    int i;
+
+    for (i = 0; i < ACMOD_DIRECTIVES; i++) {
+        args[i] = near->value[i].args || !far ? near->value[i].args : far->value[i].args;
+    }
+#define ARG(which) (args[which] ? APR_ARRAY_IDX(args[which], 0, const char *) : NULL)
+#define KEY(which) \
+    (args[which] ? apr_array_pstrcat(form->ptemp, args[which], ' ') : "")
+    key = apr_pstrcat(form->ptemp, key, KEY(ACMOD_AcmeEmail), "\n", KEY(ACMOD_AcmeTermsOfService),
+                      "\n", KEY(ACMOD_AcmeAuthPath), "\n", KEY(ACMOD_AcmeAccountKeyType), "\n",
+                      KEY(ACMOD_AcmeCAFile), "\n", KEY(ACMOD_AcmeOrderRate), NULL);
+    ca = apr_hash_get(form->ca_by_key, key, APR_HASH_KEY_STRING);
+    if (ca) {
+        return ca;
+    }
+    ca = apr_pcalloc(form->pool, sizeof(*ca));
+    ca->name = name;
+    ca->directory_url = url;
+    ca->ca_file = ARG(ACMOD_AcmeCAFile) && acme_ascii_casecmp(ARG(ACMOD_AcmeCAFile), "none") != 0
+                  ? path_of(form, ARG(ACMOD_AcmeCAFile)) : NULL;
+    ca->contacts = contacts_of(form, args[ACMOD_AcmeEmail]);
+    ca->terms_agreed = ARG(ACMOD_AcmeTermsOfService)
+                       && acme_ascii_casecmp(ARG(ACMOD_AcmeTermsOfService), "accepted") == 0;
+    if (ARG(ACMOD_AcmeAccountKeyType)) {
+        acme_key_type_parse(&ca->account_key_type, ARG(ACMOD_AcmeAccountKeyType));
+    }
+    ca->auth_path = ARG(ACMOD_AcmeAuthPath) ? path_of(form, ARG(ACMOD_AcmeAuthPath))
+                    : default_auth_path(form, url);
+    ca_rate(ca, ARG(ACMOD_AcmeOrderRate));
+#undef ARG
+#undef KEY
+    ca->index = form->conf->cas->nelts;
+    APR_ARRAY_PUSH(form->conf->cas, acme_ca_t *) = ca;
+    apr_hash_set(form->ca_by_key, key, APR_HASH_KEY_STRING, ca);
+    if (!ca->terms_agreed && !ca->ca_file) {
+        remark(form, APLOG_WARNING, "AC0112", NULL,
+               "CA %s: its terms are not agreed to; public CAs refuse orders without "
+               "\"AcmeTermsOfService accepted\"", ca->name);
+    }
+    return ca;
+}
+
+static const acmod_settings_t *ca_section(form_t *form, const char *name)
+{
+    const acmod_server_t *sc = acmod_server(form->base);
+    int i;
+
+    for (i = 0; i < sc->cas->nelts; i++) {
+        const acmod_settings_t *section = APR_ARRAY_IDX(sc->cas, i, const acmod_settings_t *);
+
+        if (acme_ascii_casecmp(section->label, name) == 0) {
+            return section;
+        }
+    }
+    return NULL;
+}
+
+static const char *known_url(const char *name)
+{
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(known_cas) / sizeof(known_cas[0]); i++) {
+        if (acme_ascii_casecmp(known_cas[i].name, name) == 0) {
+            return known_cas[i].url;
+        }
+    }
+    return NULL;
+}
+
+static void draft_ca(form_t *form, draft_t *draft, apr_array_header_t *cas, const char *name)
+{
+    const acmod_settings_t *section = ca_section(form, name);
+    const acmod_settings_t *flat = draft->outer ? draft->outer : draft->settings;
+    const char *url = strstr(name, "://") ? name : known_url(name);
+
+    if (section) {
+        url = acmod_arg(section, ACMOD_AcmeDirectoryURL, url);
+        flat = &acmod_server(form->base)->settings;
+        if (!url || !strstr(url, "://")) {
+            draft_error(draft, form, "<AcmeCA %s> (%s) has no AcmeDirectoryURL with a URL", name,
+                        section->where);
+            return;
+        }
+        APR_ARRAY_PUSH(cas, acme_ca_t *) = ca_make(form, section->label, url, section, flat);
+        return;
+    }
+    if (!url) {
+        draft_error(draft, form, "AcmeDirectoryURL: there is no <AcmeCA %s>, and it is not one of "
+                    "the known names (letsencrypt, letsencrypt-staging)%s%s", name,
+                    value_of(draft, ACMOD_AcmeDirectoryURL)->where ? ", " : "",
+                    value_of(draft, ACMOD_AcmeDirectoryURL)->where
+                    ? value_of(draft, ACMOD_AcmeDirectoryURL)->where : "");
+        return;
+    }
+    APR_ARRAY_PUSH(cas, acme_ca_t *) = ca_make(form, name, url, draft->settings,
+                                               draft->outer);
+}
+
+static apr_array_header_t *draft_cas(form_t *form, draft_t *draft)
+{
+    const apr_array_header_t *args = value_of(draft, ACMOD_AcmeDirectoryURL)->args;
+    apr_array_header_t *cas = apr_array_make(form->pool, 2, sizeof(acme_ca_t *));
+    int i;
+
+    for (i = 0; args && i < args->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(args, i, const char *);
+
+        if (args->nelts > 1 && strstr(name, "staging")) {
+            draft_error(draft, form, "AcmeDirectoryURL: the staging CA %s cannot stand in a list with "
+                        "others, %s", name, value_of(draft, ACMOD_AcmeDirectoryURL)->where);
+            continue;
+        }
+        draft_ca(form, draft, cas, name);
+    }
+    if (!args) {
+        draft_ca(form, draft, cas, "letsencrypt");
+    }
+    return cas;
+}
+
+/* ---- names ---- */
+
+static void add_name(form_t *form, draft_t *draft, const char *text, const char *where, int explicit)
+{
+    const char *name, *why;
+    acme_name_kind_t kind;
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    if (acme_name_normalize(&name, &kind, text, form->pool, &err) != ACME_OK) {
+        why = err.text;
+    }
+    else if (kind == ACME_NAME_WILDCARD) {
+        why = "a wildcard needs dns-01";
+    }
+    else {
+        const char *directory = text_of(draft, ACMOD_AcmeDirectoryURL, "letsencrypt");
+
+        why = acme_name_uncertifiable(name, kind, !text_of(draft, ACMOD_AcmeCAFile, NULL)
+                                                  && !ca_section(form, directory));
+    }
+    if (!why) {
+        if (!acme_names_contain(draft->names, name)) {
+            APR_ARRAY_PUSH(draft->names, const char *) = name;
+        }
+    }
+    else if (explicit) {
+        draft_error(draft, form, "%s cannot be ordered: %s (%s)", text, why, where);
+    }
+    else {
+        remark(form, APLOG_WARNING, "AC0113", NULL,
+               "%s: the alias %s is left out of the certificate: %s (%s)", draft->cert->label, text,
+               why, where);
+    }
+}
+
+static void remove_name(draft_t *draft, const char *name)
+{
+    int i, kept = 0;
+
+    for (i = 0; i < draft->names->nelts; i++) {
+        const char *have = APR_ARRAY_IDX(draft->names, i, const char *);
+
+        if (strcmp(have, name) != 0) {
+            APR_ARRAY_IDX(draft->names, kept++, const char *) = have;
+        }
+    }
+    draft->names->nelts = kept;
+}
+
+static void names_of_server(form_t *form, draft_t *draft, server_rec *s, const char *where)
+{
+    const apr_array_header_t *lists[2] = {s->names, s->wild_names};
+    int i, k;
+
+    for (k = 0; k < 2; k++) {
+        for (i = 0; lists[k] && i < lists[k]->nelts; i++) {
+            add_name(form, draft, APR_ARRAY_IDX(lists[k], i, const char *), where, 0);
+        }
+    }
+}
+
+/* AcmeNames of a context: exactly these, or those of the server plus and minus. */
+static void names_of_settings(form_t *form, draft_t *draft, const acmod_settings_t *settings,
+                              server_rec *s, const char *where)
+{
+    const acmod_value_t *value = &settings->value[ACMOD_AcmeNames];
+    int i, relative = !value->args;
+
+    for (i = 0; value->args && i < value->args->nelts; i++) {
+        const char *arg = APR_ARRAY_IDX(value->args, i, const char *);
+
+        relative |= *arg == '+' || *arg == '-' || acme_ascii_casecmp(arg, "auto") == 0;
+    }
+    if (relative && s) {
+        names_of_server(form, draft, s, where);
+    }
+    for (i = 0; value->args && i < value->args->nelts; i++) {
+        const char *arg = APR_ARRAY_IDX(value->args, i, const char *);
+        const char *name;
+        acme_name_kind_t kind;
+
+        if (acme_ascii_casecmp(arg, "auto") == 0) {
+            continue;
+        }
+        if (*arg != '-') {
+            add_name(form, draft, arg + (*arg == '+'), value->where, 1);
+        }
+        else if (acme_name_normalize(&name, &kind, arg + 1, form->ptemp, NULL) == ACME_OK) {
+            remove_name(draft, name);
+        }
+    }
+}
+
+/* ---- drafts ---- */
+
+static draft_t *draft_make(form_t *form, const char *label, const acmod_settings_t *settings,
+                           const acmod_settings_t *outer, const char *where)
+{
+    draft_t *draft = apr_pcalloc(form->pool, sizeof(*draft));
+
+    draft->cert = apr_pcalloc(form->pool, sizeof(*draft->cert));
+    draft->cert->label = label;
+    draft->cert->specs = apr_array_make(form->pool, 1, sizeof(acme_spec_t *));
+    draft->cert->vhosts = apr_array_make(form->pool, 1, sizeof(acmod_vhost_t *));
+    draft->settings = settings;
+    draft->outer = outer;
+    draft->names = apr_array_make(form->pool, 4, sizeof(const char *));
+    draft->where = where;
+    APR_ARRAY_PUSH(form->drafts, draft_t *) = draft;
+    APR_ARRAY_PUSH(form->conf->certs, acmod_cert_t *) = draft->cert;
+    apr_hash_set(form->by_label, label, APR_HASH_KEY_STRING, draft);
+    return draft;
+}
+
+static void sections_make(form_t *form)
+{
+    const acmod_server_t *sc = acmod_server(form->base);
+    int i, k;
+
+    for (i = 0; i < sc->certificates->nelts; i++) {
+        const acmod_settings_t *section = APR_ARRAY_IDX(sc->certificates, i,
+                                                        const acmod_settings_t *);
+        const char *label = section->label;
+        const char *name;
+        acme_name_kind_t kind;
+        draft_t *draft;
+        int is_name = strchr(label, '.') || strchr(label, ':');
+
+        if (is_name && acme_name_normalize(&name, &kind, label, form->pool, NULL) == ACME_OK) {
+            label = name;
+        }
+        draft = draft_make(form, label, section, &sc->settings, section->where);
+        APR_ARRAY_PUSH(form->sections, draft_t *) = draft;
+        if (acmod_arg(section, ACMOD_AcmeCommonName, NULL)) {
+            add_name(form, draft, acmod_arg(section, ACMOD_AcmeCommonName, NULL), section->where, 1);
+        }
+        if (is_name) {
+            add_name(form, draft, section->label, section->where, 1);
+        }
+        names_of_settings(form, draft, section, NULL, section->where);
+        for (k = 0; k < draft->names->nelts; k++) {
+            apr_hash_set(form->covering, APR_ARRAY_IDX(draft->names, k, const char *),
+                         APR_HASH_KEY_STRING, draft);
+        }
+    }
+}
+
+static draft_t *section_covering(form_t *form, const char *name)
+{
+    draft_t *draft = apr_hash_get(form->covering, name, APR_HASH_KEY_STRING);
+    const char *dot = strchr(name, '.');
+
+    if (!draft && dot) {
+        draft = apr_hash_get(form->covering, apr_pstrcat(form->ptemp, "*", dot, NULL),
+                             APR_HASH_KEY_STRING);
+    }
+    return draft;
+}
+
+/* Settings of two vhosts that share a certificate must say the same. */
+static void compare_settings(form_t *form, draft_t *draft, const acmod_settings_t *other,
+                             const char *where)
+{
+    int i;
+
+    for (i = 0; i < ACMOD_DIRECTIVES; i++) {
+        const acmod_value_t *a = &draft->settings->value[i];
+        const acmod_value_t *b = &other->value[i];
+        const char *x = a->args ? apr_array_pstrcat(form->ptemp, a->args, ' ') : "";
+        const char *y = b->args ? apr_array_pstrcat(form->ptemp, b->args, ' ') : "";
+
+        if (i == ACMOD_AcmeNames || i == ACMOD_AcmeEngine || i == ACMOD_AcmeUse
+            || i == ACMOD_AcmePlaceholder || i == ACMOD_AcmeCommonName || strcmp(x, y) == 0) {
+            continue;
+        }
+        draft_error(draft, form, "%s differs between vhosts that share the certificate: \"%s\" (%s) "
+                    "and \"%s\" (%s)", acmod_directive_name((acmod_directive_t)i),
+                    *x ? x : "default", a->where ? a->where : draft->where,
+                    *y ? y : "default", b->where ? b->where : where);
+    }
+}
+
+/* ---- vhosts ---- */
+
+static const char *where_of_server(form_t *form, server_rec *s)
+{
+    return s->defn_name ? apr_psprintf(form->pool, "%s:%u", s->defn_name, s->defn_line_number)
+           : "server config";
+}
+
+static acmod_vhost_t *vhost_make(form_t *form, server_rec *s, draft_t *draft)
+{
+    acmod_server_t *sc = acmod_server(s);
+    acmod_vhost_t *vhost = apr_pcalloc(form->pool, sizeof(*vhost));
+
+    vhost->server = s;
+    vhost->cert = draft->cert;
+    vhost->where = where_of_server(form, s);
+    vhost->placeholder = acme_ascii_casecmp(acmod_arg(&sc->settings, ACMOD_AcmePlaceholder, "503"),
+                                            "serve") == 0
+                         ? ACMOD_PLACEHOLDER_SERVE : ACMOD_PLACEHOLDER_503;
+    sc->vhost = vhost;
+    APR_ARRAY_PUSH(form->conf->vhosts, acmod_vhost_t *) = vhost;
+    APR_ARRAY_PUSH(draft->cert->vhosts, acmod_vhost_t *) = vhost;
+    return vhost;
+}
+
+/* The canonical first name of a vhost, or NULL with a remark. */
+static const char *first_name(form_t *form, server_rec *s, const acmod_server_t *sc,
+                              const char *where)
+{
+    const char *text = acmod_arg(&sc->settings, ACMOD_AcmeCommonName, NULL);
+    const char *name;
+    acme_name_kind_t kind;
+    acme_error_t err;
+
+    if (!text && !sc->server_name) {
+        remark(form, APLOG_ERR, "AC0114", s, "the vhost at %s has neither ServerName nor "
+               "AcmeCommonName: a name that httpd guessed is never ordered", where);
+        return NULL;
+    }
+    text = text ? text : s->server_hostname;
+    acme_error_clear(&err);
+    if (acme_name_normalize(&name, &kind, text, form->pool, &err) != ACME_OK) {
+        remark(form, APLOG_ERR, "AC0115", s, "the vhost at %s: no certificate for \"%s\": %s", where,
+               text, err.text);
+        return NULL;
+    }
+    return name;
+}
+
+static draft_t *draft_for_use(form_t *form, server_rec *s, const char *use, const char *where)
+{
+    const char *name = use;
+    acme_name_kind_t kind;
+    draft_t *draft = apr_hash_get(form->by_label, use, APR_HASH_KEY_STRING);
+
+    if (!draft && acme_name_normalize(&name, &kind, use, form->ptemp, NULL) == ACME_OK) {
+        draft = apr_hash_get(form->by_label, name, APR_HASH_KEY_STRING);
+    }
+    if (!draft || !draft->outer) {
+        remark(form, APLOG_ERR, "AC0116", s, "the vhost at %s: AcmeUse %s: there is no "
+               "<AcmeCertificate %s>", where, use, use);
+        return NULL;
+    }
+    return draft;
+}
+
+static draft_t *draft_own(form_t *form, server_rec *s, acmod_server_t *sc, const char *first,
+                          const char *where)
+{
+    const char *path = acmod_arg(&sc->settings, ACMOD_AcmeCertPath, NULL);
+    draft_t *draft = apr_hash_get(form->by_label, first, APR_HASH_KEY_STRING);
+
+    path = path ? path_of(form, path) : NULL;
+    if (!draft && path) {
+        draft = apr_hash_get(form->by_path, path, APR_HASH_KEY_STRING);
+    }
+    if (draft) {
+        compare_settings(form, draft, &sc->settings, where);
+    }
+    else {
+        draft = draft_make(form, first, &sc->settings, NULL, where);
+        if (path) {
+            apr_hash_set(form->by_path, path, APR_HASH_KEY_STRING, draft);
+        }
+    }
+    add_name(form, draft, first, where, 1);
+    names_of_settings(form, draft, &sc->settings, s, where);
+    return draft;
+}
+
+/* Inherited "AcmeEngine on" leaves vhosts alone that have a certificate; written there it takes over. */
+static int wants_management(form_t *form, server_rec *s, const acmod_server_t *sc)
+{
+    const acmod_value_t *engine = &sc->settings.value[ACMOD_AcmeEngine];
+    int here = !engine->inherited || !s->is_virtual;
+
+    if (!engine->args
+        || acme_ascii_casecmp(APR_ARRAY_IDX(engine->args, 0, const char *), "on") != 0) {
+        return 0;
+    }
+    if (sc->ssl_engine != 1) {
+        if (here && s->is_virtual) {
+            remark(form, APLOG_WARNING, "AC0117", s, "the vhost at %s says AcmeEngine on but not "
+                   "SSLEngine on: no certificate is ordered for it", where_of_server(form, s));
+        }
+        return 0;
+    }
+    return here || sc->cert_files->nelts == 0;
+}
+
+static void vhost_form(form_t *form, server_rec *s)
+{
+    acmod_server_t *sc = acmod_server(s);
+    const char *where = where_of_server(form, s);
+    const char *use, *first;
+    draft_t *draft;
+
+    if (!wants_management(form, s, sc)) {
+        return;
+    }
+    use = acmod_arg(&sc->settings, ACMOD_AcmeUse, NULL);
+    if (use && acme_ascii_casecmp(use, "own") != 0) {
+        draft = draft_for_use(form, s, use, where);
+        if (draft) {
+            vhost_make(form, s, draft);
+        }
+        return;
+    }
+    first = first_name(form, s, sc, where);
+    if (!first) {
+        return;
+    }
+    draft = use ? NULL : section_covering(form, first);
+    vhost_make(form, s, draft ? draft : draft_own(form, s, sc, first, where));
+}
+
+/* ---- from drafts to specs ---- */
+
+static const char *typed_path(form_t *form, const char *path, acme_key_type_t type, int nth,
+                              const char *kind)
+{
+    apr_size_t len = strlen(path);
+    const char *suffix = apr_pstrcat(form->ptemp, ".", kind, ".pem", NULL);
+    apr_size_t cut = strlen(suffix);
+
+    if (nth == 0) {
+        return path;
+    }
+    if (len <= cut || strcmp(path + len - cut, suffix) != 0) {
+        suffix = len > 4 && strcmp(path + len - 4, ".pem") == 0 ? ".pem" : "";
+        cut = strlen(suffix);
+    }
+    return apr_pstrcat(form->pool, apr_pstrmemdup(form->ptemp, path, len - cut), ".",
+                       acme_key_type_file(type), suffix, NULL);
+}
+
+static void spec_paths(form_t *form, draft_t *draft, acme_spec_t *spec, const char *file, int nth)
+{
+    const char *cert = path_of(form, text_of(draft, ACMOD_AcmeCertPath, NULL));
+    const char *key = path_of(form, text_of(draft, ACMOD_AcmeKeyPath, NULL));
+
+    cert = cert ? cert : apr_psprintf(form->pool, "%s/%s.crt.pem", form->conf->store_dir, file);
+    key = key ? key : apr_psprintf(form->pool, "%s/%s.key.pem", form->conf->store_dir, file);
+    if (strcmp(cert, key) == 0) {
+        draft_error(draft, form, "AcmeCertPath and AcmeKeyPath name the same file %s", cert);
+    }
+    spec->cert_path = typed_path(form, cert, spec->key_type, nth, "crt");
+    spec->key_path = typed_path(form, key, spec->key_type, nth, "key");
+}
+
+static void spec_renewal(draft_t *draft, acme_spec_t *spec)
+{
+    const char *text = text_of(draft, ACMOD_AcmeRenewBefore, "auto");
+    apr_int64_t percent;
+    apr_size_t len = text ? strlen(text) : 0;
+
+    if (!text || acme_ascii_casecmp(text, "auto") == 0) {
+        return;
+    }
+    if (text[len - 1] == '%') {
+        acme_scan_number(&percent, text, len - 1, 3, NULL);
+        spec->renew_before_percent = (int)percent;
+    }
+    else {
+        acme_duration_parse(&spec->renew_before, text, NULL);
+    }
+}
+
+static void spec_challenges(form_t *form, draft_t *draft, acme_spec_t *spec)
+{
+    const apr_array_header_t *args = value_of(draft, ACMOD_AcmeChallenges)->args;
+    int i;
+
+    for (i = 0; args && i < args->nelts && spec->n_challenges < ACME_CH_TYPES; i++) {
+        if (acme_challenge_type_parse(&spec->challenges[spec->n_challenges],
+                                      APR_ARRAY_IDX(args, i, const char *)) == ACME_OK) {
+            spec->n_challenges++;
+        }
+    }
+    if (spec->n_challenges == 0) {
+        memcpy(spec->challenges, form->auto_types, sizeof(form->auto_types));
+        spec->n_challenges = form->n_auto;
+    }
+}
+
+static void spec_policy(draft_t *draft, acme_spec_t *spec)
+{
+    const char *common = acmod_arg(draft->settings, ACMOD_AcmeCommonName, NULL);
+    apr_int64_t n = 3;
+    const char *failover = text_of(draft, ACMOD_AcmeFailoverAfter, "3");
+
+    spec->common_name = common && strlen(common) <= 64 ? common : NULL;
+    spec->country = text_of(draft, ACMOD_AcmeCountry, NULL);
+    spec->state = text_of(draft, ACMOD_AcmeState, NULL);
+    spec->locality = text_of(draft, ACMOD_AcmeLocality, NULL);
+    spec->organization = text_of(draft, ACMOD_AcmeOrganization, NULL);
+    spec->activate = acme_ascii_casecmp(text_of(draft, ACMOD_AcmeActivate, "now"), "restart") == 0
+                     ? ACME_ACTIVATE_RESTART : ACME_ACTIVATE_NOW;
+    acme_scan_number(&n, failover, strlen(failover), 9, NULL);
+    spec->failover_after = (int)n;
+    spec_renewal(draft, spec);
+}
+
+static int serves_rsa(const draft_t *draft, const apr_array_header_t *types)
+{
+    acme_key_type_t type;
+    int i;
+
+    for (i = 0; types && i < types->nelts; i++) {
+        if (acme_key_type_parse(&type, APR_ARRAY_IDX(types, i, const char *)) == ACME_OK
+            && acme_key_type_is_rsa(type)) {
+            return 1;
+        }
+    }
+    for (i = 0; i < draft->cert->vhosts->nelts; i++) {
+        if (APR_ARRAY_IDX(draft->cert->vhosts, i, const acmod_vhost_t *)->has_static) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void specs_of(form_t *form, draft_t *draft)
+{
+    const apr_array_header_t *types = value_of(draft, ACMOD_AcmeKeyType)->args;
+    apr_array_header_t *cas = draft_cas(form, draft);
+    const char *file;
+    int i, n = types ? types->nelts : 1;
+
+    if (draft->names->nelts == 0) {
+        draft_error(draft, form, "there is no name to order (%s)", draft->where);
+        APR_ARRAY_PUSH(draft->names, const char *) = draft->cert->label;
+    }
+    if (draft->names->nelts > 100) {
+        draft_error(draft, form, "%d names, CAs certify at most 100 (some 25) at once (%s)",
+                    draft->names->nelts, draft->where);
+    }
+    file = acme_name_file(draft->cert->label, form->pool);
+    for (i = 0; i < n; i++) {
+        acme_spec_t *spec = apr_pcalloc(form->pool, sizeof(*spec));
+
+        if (types) {
+            acme_key_type_parse(&spec->key_type, APR_ARRAY_IDX(types, i, const char *));
+        }
+        spec->label = draft->cert->label;
+        spec->id = i == 0 ? file : apr_pstrcat(form->pool, file, ".",
+                                               acme_key_type_file(spec->key_type), NULL);
+        spec->names = draft->names;
+        spec->cas = cas;
+        spec->where = draft->where;
+        spec_policy(draft, spec);
+        spec_challenges(form, draft, spec);
+        spec_paths(form, draft, spec, file, i);
+        spec->rsa_challenge = serves_rsa(draft, types);
+        spec->index = form->conf->specs->nelts;
+        APR_ARRAY_PUSH(form->conf->specs, acme_spec_t *) = spec;
+        APR_ARRAY_PUSH(draft->cert->specs, acme_spec_t *) = spec;
+    }
+    for (i = 0; i < draft->cert->specs->nelts; i++) {
+        acme_spec_t *spec = APR_ARRAY_IDX(draft->cert->specs, i, acme_spec_t *);
+
+        spec->error = draft->error;
+        spec->digest = acme_spec_digest(spec, form->pool);
+    }
+}
+
+/* ---- vhosts and files of others ---- */
+
+/* One spelling for a path: links and // resolved as far as it exists. */
+static const char *real_path(const char *path, apr_pool_t *pool)
+{
+    char *real = realpath(path, NULL);
+    char *out = NULL;
+
+    if (real) {
+        out = apr_pstrdup(pool, real);
+        free(real);
+    }
+    else if (apr_filepath_merge(&out, NULL, path, APR_FILEPATH_TRUENAME, pool) != APR_SUCCESS) {
+        out = NULL;
+    }
+    return out ? out : path;
+}
+
+static void static_files(form_t *form)
+{
+    apr_hash_t *managed = apr_hash_make(form->ptemp);
+    server_rec *s;
+    int i;
+
+    for (i = 0; i < form->drafts->nelts; i++) {
+        draft_t *draft = APR_ARRAY_IDX(form->drafts, i, draft_t *);
+        const char *path = text_of(draft, ACMOD_AcmeCertPath, NULL);
+
+        path = path ? path_of(form, path)
+               : apr_psprintf(form->ptemp, "%s/%s.crt.pem", form->conf->store_dir,
+                              acme_name_file(draft->cert->label, form->ptemp));
+        apr_hash_set(managed, real_path(path, form->ptemp), APR_HASH_KEY_STRING, draft);
+    }
+    for (s = form->base; s; s = s->next) {
+        acmod_server_t *sc = acmod_server(s);
+
+        for (i = 0; sc->ssl_engine == 1 && i < sc->cert_files->nelts; i++) {
+            const char *path = real_path(APR_ARRAY_IDX(sc->cert_files, i, const char *),
+                                         form->ptemp);
+            draft_t *draft = apr_hash_get(managed, path, APR_HASH_KEY_STRING);
+
+            if (sc->vhost && !draft) {
+                sc->vhost->has_static = 1;
+            }
+            else if (!sc->vhost && draft) {
+                vhost_make(form, s, draft)->attached_by_path = 1;
+            }
+        }
+        if (sc->vhost && sc->vhost->has_static) {
+            remark(form, APLOG_NOTICE, "AC0118", s, "the vhost at %s names a certificate of its own: "
+                   "it is served until there is a managed one, then the managed one alone",
+                   sc->vhost->where);
+        }
+    }
+}
+
+/* ---- challenges that can reach us ---- */
+
+static int listening(int port)
+{
+    ap_listen_rec *listener;
+
+    for (listener = ap_listeners; listener; listener = listener->next) {
+        if (listener->bind_addr && listener->bind_addr->port == port) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Local port for requests to 80 (443) from outside; 0: unreachable. */
+static int mapped_port(const acmod_settings_t *settings, const char *word, const char *number,
+                       int fallback)
+{
+    const apr_array_header_t *args = acmod_args(settings, ACMOD_AcmePortMap);
+    apr_int64_t port = fallback;
+    int i;
+
+    for (i = 0; args && i < args->nelts; i++) {
+        const char *arg = APR_ARRAY_IDX(args, i, const char *);
+        const char *to = strchr(arg, ':');
+        apr_size_t len = to ? (apr_size_t)(to - arg) : 0;
+
+        if (to && ((strlen(word) == len && acme_ascii_ncasecmp(arg, word, len) == 0)
+                   || (strlen(number) == len && strncmp(arg, number, len) == 0))) {
+            port = 0;
+            acme_scan_number(&port, to + 1, strlen(to + 1), 5, NULL);
+        }
+    }
+    return (int)port;
+}
+
+static void auto_challenges(form_t *form)
+{
+    const acmod_settings_t *settings = &acmod_server(form->base)->settings;
+    int http = mapped_port(settings, "http", "80", 80);
+    int https = mapped_port(settings, "https", "443", 443);
+
+    if (http && listening(http)) {
+        form->auto_types[form->n_auto++] = ACME_CH_HTTP01;
+    }
+    if (https && listening(https)) {
+        form->auto_types[form->n_auto++] = ACME_CH_TLSALPN01;
+    }
+    if (form->n_auto == 0) {
+        form->auto_types[form->n_auto++] = ACME_CH_HTTP01;
+        form->auto_types[form->n_auto++] = ACME_CH_TLSALPN01;
+        if (form->drafts->nelts) {
+            remark(form, APLOG_WARNING, "AC0103", NULL, "nothing listens on port 80 or 443 and "
+                   "AcmePortMap names no reachable port: the CA may not reach this server");
+        }
+    }
+}
+
+static void remarks_on_repeats(form_t *form)
+{
+    server_rec *s;
+    int i;
+
+    for (s = form->base; s; s = s->next) {
+        acmod_server_t *sc = acmod_server(s);
+
+        for (i = 0; i < sc->repeated->nelts; i++) {
+            remark(form, APLOG_WARNING, "AC0119", s, "%s",
+                   APR_ARRAY_IDX(sc->repeated, i, const char *));
+        }
+    }
+}
+
+acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *base)
+{
+    const acmod_settings_t *settings = &acmod_server(base)->settings;
+    acmod_conf_t *conf = apr_pcalloc(pconf, sizeof(*conf));
+    form_t form;
+    server_rec *s;
+    int i;
+
+    memset(&form, 0, sizeof(form));
+    form.conf = conf;
+    form.pool = pconf;
+    form.ptemp = ptemp;
+    form.base = base;
+    form.by_label = apr_hash_make(ptemp);
+    form.by_path = apr_hash_make(ptemp);
+    form.covering = apr_hash_make(ptemp);
+    form.ca_by_key = apr_hash_make(ptemp);
+    form.drafts = apr_array_make(ptemp, 16, sizeof(draft_t *));
+    form.sections = apr_array_make(ptemp, 4, sizeof(draft_t *));
+    conf->cas = apr_array_make(pconf, 2, sizeof(acme_ca_t *));
+    conf->specs = apr_array_make(pconf, 16, sizeof(acme_spec_t *));
+    conf->certs = apr_array_make(pconf, 16, sizeof(acmod_cert_t *));
+    conf->vhosts = apr_array_make(pconf, 16, sizeof(acmod_vhost_t *));
+    conf->remarks = apr_array_make(pconf, 4, sizeof(acmod_remark_t *));
+    conf->store_dir = path_of(&form, acmod_arg(settings, ACMOD_AcmeStoreDir,
+                                               ACMOD_DEFAULT_STOREDIR));
+    conf->backups = number_of(settings, ACMOD_AcmeBackups, 3);
+    conf->workers = number_of(settings, ACMOD_AcmeWorkers, 8);
+    remarks_on_repeats(&form);
+    sections_make(&form);
+    for (s = base; s; s = s->next) {
+        acmod_server(s)->vhost = NULL;
+        vhost_form(&form, s);
+    }
+    static_files(&form);
+    auto_challenges(&form);
+    for (i = 0; i < form.drafts->nelts; i++) {
+        specs_of(&form, APR_ARRAY_IDX(form.drafts, i, draft_t *));
+    }
+    return conf;
+}
+
+acmod_vhost_t *acmod_vhost_of(server_rec *s)
+{
+    return acmod_server(s)->vhost;
+}
