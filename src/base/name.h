@@ -18,10 +18,10 @@ typedef enum { ACME_NAME_DNS, ACME_NAME_WILDCARD, ACME_NAME_IP4, ACME_NAME_IP6 }
 acme_rv_t acme_name_normalize(const char **out, acme_name_kind_t *kind, const char *text,
                               apr_pool_t *pool, acme_error_t *err);
 
-/* Can a public CA certify it? Not localhost, single labels, special-use suffixes (.local, .test,
- * .invalid, .localhost, .internal, .onion, .example without a dot before it stay allowed as
- * RFC 2606 names only when asked), private addresses. NULL = yes, else a static reason. */
-const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind);
+/* Can a CA certify it? NULL = yes, else a static reason. public_ca: not localhost, single labels,
+ * special-use suffixes (.local, .localhost, .test, .invalid, .internal, .example, .onion, .home.arpa) or
+ * private addresses; 0 (a CA of one's own): only what is no name at all, "localhost" included. */
+const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind, int public_ca);
 
 /* Does a certificate name (maybe a wildcard: exactly one label) cover a host name or address?
  * Both canonical. RFC 6125 section 6.4. */

@@ -1,0 +1,288 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+
+#include "base/name.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#include <apr_strings.h>
+
+#include "base/codec.h"
+
+#define LABEL_MAX 63
+
+static int is_ip4(const char *text)
+{
+    struct in_addr address;
+
+    return inet_pton(AF_INET, text, &address) == 1;
+}
+
+static int is_ip6(const char *text, char out[INET6_ADDRSTRLEN])
+{
+    struct in6_addr address;
+
+    return inet_pton(AF_INET6, text, &address) == 1
+           && inet_ntop(AF_INET6, &address, out, INET6_ADDRSTRLEN) != NULL;
+}
+
+static int only_digits_and_dots(const char *text)
+{
+    return text[strspn(text, "0123456789.")] == '\0';
+}
+
+static const char *label_fault(const char *label, apr_size_t len)
+{
+    apr_size_t i;
+
+    if (len == 0) {
+        return "empty label";
+    }
+    if (len > LABEL_MAX) {
+        return "a label is longer than 63 characters";
+    }
+    if (label[0] == '-' || label[len - 1] == '-') {
+        return "a label begins or ends with a hyphen";
+    }
+    for (i = 0; i < len; i++) {
+        int c = label[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) {
+            return c == '_' ? "underscores are not allowed" : "a character is not allowed";
+        }
+    }
+    return NULL;
+}
+
+/* name: lower case, no trailing dot, no "*.". */
+static const char *labels_fault(const char *name)
+{
+    const char *fault = NULL;
+
+    do {
+        apr_size_t len = strcspn(name, ".");
+
+        fault = label_fault(name, len);
+        name += len;
+    } while (!fault && *name++ == '.');
+    return fault;
+}
+
+static const char *dns_fault(char *name, acme_name_kind_t *kind)
+{
+    apr_size_t len = strlen(name);
+    const char *rest = name;
+
+    if (len > 1 && name[len - 1] == '.') {
+        name[--len] = '\0';
+    }
+    if (len == 0) {
+        return "empty";
+    }
+    if (len > ACME_NAME_MAX) {
+        return "longer than 253 characters";
+    }
+    *kind = ACME_NAME_DNS;
+    if (strncmp(name, "*.", 2) == 0) {
+        *kind = ACME_NAME_WILDCARD;
+        rest = name + 2;
+        if (!strchr(rest, '.')) {
+            return "a wildcard needs two labels behind it";
+        }
+    }
+    if (only_digits_and_dots(rest)) {
+        return "not an IPv4 address";
+    }
+    return labels_fault(rest);
+}
+
+acme_rv_t acme_name_normalize(const char **out, acme_name_kind_t *kind, const char *text,
+                              apr_pool_t *pool, acme_error_t *err)
+{
+    char address[INET6_ADDRSTRLEN], shown[120];
+    char *name = apr_pstrdup(pool, text);
+    apr_size_t i, len = strlen(name);
+    const char *fault;
+
+    if (len > 2 && name[0] == '[' && name[len - 1] == ']') {
+        name[len - 1] = '\0';
+        name++;
+        if (!is_ip6(name, address)) {
+            name = (char *)"";
+        }
+    }
+    if (is_ip6(name, address)) {
+        *kind = ACME_NAME_IP6;
+        *out = apr_pstrdup(pool, address);
+        return ACME_OK;
+    }
+    if (is_ip4(name)) {
+        *kind = ACME_NAME_IP4;
+        *out = name;
+        return ACME_OK;
+    }
+    for (i = 0; name[i]; i++) {
+        name[i] = (char)acme_ascii_tolower((unsigned char)name[i]);
+    }
+    fault = dns_fault(name, kind);
+    if (fault) {
+        return acme_error_set(err, ACME_E_CONFIG, "AC0110", "\"%s\" is not a name: %s",
+                              acme_printable(shown, sizeof(shown), text, -1), fault);
+    }
+    *out = name;
+    return ACME_OK;
+}
+
+static int has_suffix(const char *name, const char *suffix)
+{
+    apr_size_t a = strlen(name), b = strlen(suffix);
+
+    return a >= b && strcmp(name + a - b, suffix) == 0
+           && (a == b || name[a - b - 1] == '.');
+}
+
+static int private_ip4(const char *name)
+{
+    struct in_addr address;
+    apr_uint32_t n;
+
+    if (inet_pton(AF_INET, name, &address) != 1) {
+        return 1;
+    }
+    n = ntohl(address.s_addr);
+    return n >> 24 == 10 || n >> 24 == 127 || n >> 24 == 0 || n >> 20 == 0xac1 || n >> 16 == 0xc0a8
+           || n >> 16 == 0xa9fe || n >> 22 == (0x64400000u >> 22) || n >> 28 >= 0xe;
+}
+
+static int private_ip6(const char *name)
+{
+    struct in6_addr address;
+
+    if (inet_pton(AF_INET6, name, &address) != 1) {
+        return 1;
+    }
+    return (address.s6_addr[0] & 0xe0) != 0x20; /* only global unicast is certifiable */
+}
+
+const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind, int public_ca)
+{
+    static const char *const special[] = {"localhost", "local", "test", "invalid", "internal",
+                                          "example", "onion", "home.arpa"};
+    apr_size_t i;
+
+    if (strcmp(name, "localhost") == 0) {
+        return "localhost is nobody's name";
+    }
+    if (!public_ca) {
+        return NULL;
+    }
+    switch (kind) {
+    case ACME_NAME_IP4:
+        return private_ip4(name) ? "a private address" : NULL;
+    case ACME_NAME_IP6:
+        return private_ip6(name) ? "a private address" : NULL;
+    case ACME_NAME_DNS:
+    case ACME_NAME_WILDCARD:
+        break;
+    }
+    if (!strchr(name, '.')) {
+        return "a name without a dot is known to no public CA";
+    }
+    for (i = 0; i < sizeof(special) / sizeof(special[0]); i++) {
+        if (has_suffix(name, special[i])) {
+            return "a special-use name, known to no public CA";
+        }
+    }
+    return NULL;
+}
+
+int acme_name_covers(const char *pattern, const char *host)
+{
+    const char *rest;
+
+    if (strncmp(pattern, "*.", 2) != 0) {
+        return acme_ascii_casecmp(pattern, host) == 0;
+    }
+    rest = strchr(host, '.');
+    return rest && rest != host && acme_name_kind(host) == ACME_NAME_DNS
+           && acme_ascii_casecmp(pattern + 1, rest) == 0;
+}
+
+acme_name_kind_t acme_name_kind(const char *canonical)
+{
+    if (strncmp(canonical, "*.", 2) == 0) {
+        return ACME_NAME_WILDCARD;
+    }
+    if (strchr(canonical, ':')) {
+        return ACME_NAME_IP6;
+    }
+    return is_ip4(canonical) ? ACME_NAME_IP4 : ACME_NAME_DNS;
+}
+
+const char *acme_name_file(const char *canonical, apr_pool_t *pool)
+{
+    acme_name_kind_t kind = acme_name_kind(canonical);
+    char *out = kind == ACME_NAME_WILDCARD ? apr_pstrcat(pool, "_wildcard", canonical + 1, NULL)
+                : kind == ACME_NAME_DNS ? apr_pstrdup(pool, canonical)
+                : apr_pstrcat(pool, "ip-", canonical, NULL);
+    char *p;
+
+    for (p = out; *p; p++) {
+        if (*p == ':' || *p == '/' || (p == out && *p == '.')) {
+            *p = '-';
+        }
+    }
+    return out;
+}
+
+const char *acme_name_reverse(const char *ip, apr_pool_t *pool)
+{
+    struct in6_addr six;
+    struct in_addr four;
+    const unsigned char *b;
+    char *out, *p;
+    int i;
+
+    if (inet_pton(AF_INET, ip, &four) == 1) {
+        b = (const unsigned char *)&four.s_addr;
+        return apr_psprintf(pool, "%u.%u.%u.%u.in-addr.arpa", b[3], b[2], b[1], b[0]);
+    }
+    if (inet_pton(AF_INET6, ip, &six) != 1) {
+        return ip;
+    }
+    out = p = apr_palloc(pool, 32 * 2 + sizeof("ip6.arpa"));
+    for (i = 15; i >= 0; i--) {
+        p += apr_snprintf(p, 5, "%x.%x.", six.s6_addr[i] & 15, six.s6_addr[i] >> 4);
+    }
+    memcpy(p, "ip6.arpa", sizeof("ip6.arpa"));
+    return out;
+}
+
+int acme_names_contain(const apr_array_header_t *names, const char *name)
+{
+    int i;
+
+    for (i = 0; i < names->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(names, i, const char *), name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int acme_names_equal(const apr_array_header_t *a, const apr_array_header_t *b)
+{
+    int i;
+
+    for (i = 0; i < a->nelts; i++) {
+        if (!acme_names_contain(b, APR_ARRAY_IDX(a, i, const char *))) {
+            return 0;
+        }
+    }
+    for (i = 0; i < b->nelts; i++) {
+        if (!acme_names_contain(a, APR_ARRAY_IDX(b, i, const char *))) {
+            return 0;
+        }
+    }
+    return 1;
+}
