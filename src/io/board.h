@@ -75,8 +75,9 @@ const char *acme_board_resume_read(apr_size_t *len, const acme_board_t *board, i
 apr_uint32_t acme_board_retry_ack(const acme_board_t *board, int row);
 void acme_board_retry_ack_set(acme_board_t *board, int row, apr_uint32_t config);
 
-/* Per row: the config generation whose staging logs hold all that stands in the row (owner). When it
- * is not the reader's, an earlier owner wrote it, maybe to logs that were replaced meanwhile. */
+/* Per row: the config generation whose staging logs hold all that stands in the row (owner). When
+ * it is not the reader's, an earlier owner wrote it, maybe to logs that were replaced meanwhile.
+ * */
 apr_uint32_t acme_board_logs(const acme_board_t *board, int row);
 void acme_board_logs_set(acme_board_t *board, int row, apr_uint32_t config);
 

@@ -9,7 +9,8 @@
 #define ACME_OVERFLOW_CAP (32 * 1024 * 1024) /* of the log that many certificates share */
 
 /* So that no hostile child can leave a number that nobody can follow: root takes records up to
- * ACME_SEQ_MAX and starts again at 1 above ACME_SEQ_HIGH; others ignore what is above the latter. */
+ * ACME_SEQ_MAX and starts again at 1 above ACME_SEQ_HIGH; others ignore what is above the latter.
+ * */
 #define ACME_SEQ_MAX APR_INT64_C(1000000000000)
 #define ACME_SEQ_HIGH (ACME_SEQ_MAX - 1000000)
 
@@ -54,9 +55,9 @@ acme_rv_t acme_staging_create(acme_store_t **out, acme_board_t *board,
                               acme_error_t *err);
 
 /* Before anything else a new owner does: whatever the board's live rows hold that is newer than
- * baseline[i] (generation per entry, as root read it) is recorded again in the logs at hand (an older
- * owner may have written it to a log that was replaced meanwhile), and so are board records newer
- * than the handed ones. */
+ * baseline[i] (generation per entry, as root read it) is recorded again in the logs at hand (an
+ * older owner may have written it to a log that was replaced meanwhile), and so are board records
+ * newer than the handed ones. */
 void acme_staging_catch_up(acme_store_t *store, const apr_uint64_t *baseline, apr_time_t now,
                            apr_pool_t *scratch);
 

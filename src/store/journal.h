@@ -15,13 +15,15 @@ typedef struct {
 
 acme_rv_t acme_journal_write(const char *store, const apr_array_header_t *rows, apr_pool_t *scratch,
                              acme_error_t *err);
-/* Commits: renames every PATH.new of the rows, one sync per directory. */
+/* Commits: renames every PATH.new of the rows, one sync per directory, and removes the journal. A
+ * row that cannot be renamed stops nothing, but the journal stays and ACME_FAIL tells the first
+ * cause. */
 acme_rv_t acme_journal_commit(const char *store, const apr_array_header_t *rows,
                               apr_pool_t *scratch, acme_error_t *err);
-/* At every start: no journal: removes stale PATH.new only for paths given in known (array of const
- * char *). Intact journal: rolls forward (a row whose PATH.new is gone and whose PATH has the digest
- * is done; a PATH.new with another digest is not used and the pair check decides). Broken journal: moved
- * to journal.rej. *recovered = number of files put in place. */
+/* At every start. No journal: nothing to do. Intact journal: rolls forward (a row whose PATH.new
+ * is gone and whose PATH has the digest is done; a PATH.new with another digest is not used and
+ * the pair check decides). Broken journal: moved to journal.rej, ACME_FAIL with AC0610.
+ * *recovered = number of files put in place. */
 acme_rv_t acme_journal_recover(const char *store, uid_t uid, int *recovered, apr_pool_t *scratch,
                                acme_error_t *err);
 
