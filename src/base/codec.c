@@ -49,15 +49,10 @@ acme_rv_t acme_base64url_decode(unsigned char **out, apr_size_t *out_len, const 
     unsigned char *p = apr_palloc(pool, text_len / 4 * 3 + 4);
     apr_size_t i, n = 0;
     unsigned bits = 0;
-    int have = 0;
+    int have = 0, v = 0;
 
-    for (i = 0; i < text_len; i++) {
-        int v = value_of(text[i]);
-
-        if (v < 0) {
-            return acme_error_set(err, ACME_E_PROTOCOL, "AC0106",
-                                  "not base64url: foreign character");
-        }
+    for (i = 0; i < text_len && v >= 0; i++) {
+        v = value_of(text[i]);
         bits = bits << 6 | (unsigned)v;
         have += 6;
         if (have >= 8) {
@@ -65,8 +60,9 @@ acme_rv_t acme_base64url_decode(unsigned char **out, apr_size_t *out_len, const 
             p[n++] = (unsigned char)(bits >> have);
         }
     }
-    if (text_len % 4 == 1 || (bits & ((1u << have) - 1))) {
-        return acme_error_set(err, ACME_E_PROTOCOL, "AC0107", "not base64url: incomplete");
+    if (v < 0 || text_len % 4 == 1 || (bits & ((1u << have) - 1))) {
+        return acme_error_set(err, ACME_E_PROTOCOL, "AC0106", "not base64url: %s",
+                              v < 0 ? "foreign character" : "incomplete");
     }
     p[n] = '\0';
     *out = p;

@@ -19,7 +19,8 @@ acme_rv_t acme_base64_decode_any(unsigned char **out, apr_size_t *out_len, const
 /* Lower-case hex. */
 char *acme_hex_encode(const void *data, apr_size_t len, apr_pool_t *pool);
 /* text must be exactly 2*len hex digits, either case. */
-acme_rv_t acme_hex_decode(unsigned char *out, apr_size_t len, const char *text, apr_size_t text_len);
+acme_rv_t acme_hex_decode(unsigned char *out, apr_size_t len, const char *text,
+                          apr_size_t text_len);
 
 /* The one scanner for numbers from text: decimal digits only, 1..max_digits (<= 18) of them, no
  * sign, no space. *used (may be NULL) = digits read; when used is NULL the whole text must be

@@ -53,7 +53,7 @@ typedef struct {
     int http_status;              /* of the CA's reply, or 0 */
     apr_time_t not_before;        /* Retry-After made absolute, or 0 */
     char code[8];                 /* stable id: "AC0201", or "" */
-    char problem[80];             /* ACME error type without its URN prefix: "unauthorized", or "" */
+    char problem[80];             /* ACME error type without its URN prefix, or "" */
     char text[ACME_ERROR_TEXT];   /* the cause, subject first, no final full stop */
 } acme_error_t;
 

@@ -3,21 +3,59 @@
 #include "base/json.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include <apr_strings.h>
 #include <jansson.h>
 
 #define DEPTH_MAX 32
 
+/* Where acme_json_key_at() stands, so that a walk over all keys is linear. */
+typedef struct {
+    apr_size_t i;
+    void *at;
+} walk_t;
+
 struct acme_json_t {
     json_t *value;
-    const char *what; /* document, for errors */
+    const char *what; /* document, for errors; NULL: spoilt while it was built */
     apr_pool_t *pool;
+    walk_t *walk;
 };
+
+/* Account keys pass through here as JWK; a compiler must not see that nobody reads it again. */
+static void wipe(char *text)
+{
+    volatile char *p = text;
+
+    while (p && *p) {
+        *p++ = '\0';
+    }
+}
+
+/* Strings of which this document is the last holder. */
+static void wipe_strings(json_t *value)
+{
+    const char *key;
+    json_t *item;
+    apr_size_t i;
+
+    if (value->refcount != 1) {
+        return;
+    }
+    if (json_is_string(value)) {
+        wipe((char *)json_string_value(value));
+    }
+    json_object_foreach(value, key, item) {
+        wipe_strings(item);
+    }
+    json_array_foreach(value, i, item) {
+        wipe_strings(item);
+    }
+}
 
 static apr_status_t release(void *data)
 {
+    wipe_strings(data);
     json_decref(data);
     return APR_SUCCESS;
 }
@@ -30,6 +68,7 @@ static acme_json_t *wrap(json_t *value, const char *what, int owned, apr_pool_t 
     json->value = value;
     json->what = what;
     json->pool = pool;
+    json->walk = apr_pcalloc(pool, sizeof(*json->walk));
     if (owned && value) {
         apr_pool_cleanup_register(pool, value, release, apr_pool_cleanup_null);
     }
@@ -73,12 +112,14 @@ acme_rv_t acme_json_parse(acme_json_t **out, const char *text, apr_size_t len, c
     }
     value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &reason);
     if (!value) {
-        return acme_error_set(err, ACME_E_PROTOCOL, "AC0302", "%s: not JSON: %s", what, reason.text);
+        return acme_error_set(err, ACME_E_PROTOCOL, "AC0302", "%s: not JSON: %s", what,
+                              reason.text);
     }
-    *out = wrap(value, what, 1, pool);
     if (!json_is_object(value)) {
+        json_decref(value);
         return acme_error_set(err, ACME_E_PROTOCOL, "AC0303", "%s: JSON, but not an object", what);
     }
+    *out = wrap(value, apr_pstrdup(pool, what), 1, pool);
     return ACME_OK;
 }
 
@@ -213,12 +254,16 @@ acme_rv_t acme_json_item_string(const char **out, const acme_json_t *array, apr_
 
 const char *acme_json_key_at(const acme_json_t *object, apr_size_t i)
 {
-    void *at = json_object_iter(object->value);
+    walk_t *walk = object->walk;
 
-    while (at && i--) {
-        at = json_object_iter_next(object->value, at);
+    if (!walk->at || i < walk->i) {
+        walk->at = json_object_iter(object->value);
+        walk->i = 0;
     }
-    return at ? json_object_iter_key(at) : NULL;
+    for (; walk->at && walk->i < i; walk->i++) {
+        walk->at = json_object_iter_next(object->value, walk->at);
+    }
+    return walk->at ? json_object_iter_key(walk->at) : NULL;
 }
 
 acme_json_t *acme_json_new_object(apr_pool_t *pool)
@@ -231,15 +276,15 @@ acme_json_t *acme_json_new_array(apr_pool_t *pool)
     return wrap(json_array(), "", 1, pool);
 }
 
-/* A string that is not UTF-8 becomes NULL and spoils the document, as the contract says. */
+/* Unchecked here, refused by the dump: so it spoils the whole document wherever it hangs. */
 static json_t *text_value(const char *value)
 {
-    return value ? json_string(value) : json_null();
+    return value ? json_string_nocheck(value) : json_null();
 }
 
 static void put(acme_json_t *object, const char *key, json_t *value)
 {
-    if (!value || json_object_set_new(object->value, key, value) != 0) {
+    if (!value || json_object_set_new_nocheck(object->value, key, value) != 0) {
         object->what = NULL;
     }
 }
@@ -286,10 +331,8 @@ const char *acme_json_dump(const acme_json_t *json, apr_pool_t *pool)
     char *text = json->what ? json_dumps(json->value, JSON_COMPACT) : NULL;
     const char *out = text ? apr_pstrdup(pool, text) : NULL;
 
-    if (text) {
-        memset(text, 0, strlen(text));
-        free(text);
-    }
+    wipe(text);
+    free(text);
     return out;
 }
 

@@ -126,7 +126,7 @@ acme_rv_t acme_name_normalize(const char **out, acme_name_kind_t *kind, const ch
     }
     fault = dns_fault(name, kind);
     if (fault) {
-        return acme_error_set(err, ACME_E_CONFIG, "AC0110", "\"%s\" is not a name: %s",
+        return acme_error_set(err, ACME_E_CONFIG, "AC0107", "\"%s\" is not a name: %s",
                               acme_printable(shown, sizeof(shown), text, -1), fault);
     }
     *out = name;
@@ -141,27 +141,59 @@ static int has_suffix(const char *name, const char *suffix)
            && (a == b || name[a - b - 1] == '.');
 }
 
+/* The IANA registries of special-purpose addresses: what nobody can prove to hold. */
+static const struct {
+    apr_uint32_t net;
+    int bits;
+} special_ip4[] = {
+    {0x00000000, 8},  /* this network */
+    {0x0a000000, 8},  /* private */
+    {0x64400000, 10}, /* shared */
+    {0x7f000000, 8},  /* loopback */
+    {0xa9fe0000, 16}, /* link-local */
+    {0xac100000, 12}, /* private */
+    {0xc0000000, 24}, /* protocol assignments */
+    {0xc0000200, 24}, /* documentation */
+    {0xc0586300, 24}, /* 6to4 relays */
+    {0xc0a80000, 16}, /* private */
+    {0xc6120000, 15}, /* benchmarks */
+    {0xc6336400, 24}, /* documentation */
+    {0xcb007100, 24}, /* documentation */
+    {0xe0000000, 3},  /* multicast, reserved, broadcast */
+};
+
 static int private_ip4(const char *name)
 {
     struct in_addr address;
     apr_uint32_t n;
+    apr_size_t i;
 
     if (inet_pton(AF_INET, name, &address) != 1) {
         return 1;
     }
     n = ntohl(address.s_addr);
-    return n >> 24 == 10 || n >> 24 == 127 || n >> 24 == 0 || n >> 20 == 0xac1 || n >> 16 == 0xc0a8
-           || n >> 16 == 0xa9fe || n >> 22 == (0x64400000u >> 22) || n >> 28 >= 0xe;
+    for (i = 0; i < sizeof(special_ip4) / sizeof(special_ip4[0]); i++) {
+        if ((n ^ special_ip4[i].net) >> (32 - special_ip4[i].bits) == 0) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
+/* Only global unicast, 2000::/3, can be certified; within it not 2001::/23 (protocol
+ * assignments), 2001:db8::/32 and 3fff::/20 (documentation), 2002::/16 (6to4). */
 static int private_ip6(const char *name)
 {
     struct in6_addr address;
+    const unsigned char *b = address.s6_addr;
+    apr_uint32_t high;
 
     if (inet_pton(AF_INET6, name, &address) != 1) {
         return 1;
     }
-    return (address.s6_addr[0] & 0xe0) != 0x20; /* only global unicast is certifiable */
+    high = (apr_uint32_t)b[0] << 24 | (apr_uint32_t)b[1] << 16 | (apr_uint32_t)b[2] << 8 | b[3];
+    return high >> 29 != 1 || high >> 9 == 0x20010000u >> 9 || high == 0x20010db8u
+           || high >> 12 == 0x3fff0000u >> 12 || high >> 16 == 0x2002u;
 }
 
 const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind, int public_ca)
@@ -178,9 +210,9 @@ const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind, int
     }
     switch (kind) {
     case ACME_NAME_IP4:
-        return private_ip4(name) ? "a private address" : NULL;
+        return private_ip4(name) ? "a private or special-use address" : NULL;
     case ACME_NAME_IP6:
-        return private_ip6(name) ? "a private address" : NULL;
+        return private_ip6(name) ? "a private or special-use address" : NULL;
     case ACME_NAME_DNS:
     case ACME_NAME_WILDCARD:
         break;
@@ -200,8 +232,11 @@ int acme_name_covers(const char *pattern, const char *host)
 {
     const char *rest;
 
+    if (acme_ascii_casecmp(pattern, host) == 0) {
+        return 1;
+    }
     if (strncmp(pattern, "*.", 2) != 0) {
-        return acme_ascii_casecmp(pattern, host) == 0;
+        return 0;
     }
     rest = strchr(host, '.');
     return rest && rest != host && acme_name_kind(host) == ACME_NAME_DNS

@@ -19,12 +19,13 @@ acme_rv_t acme_name_normalize(const char **out, acme_name_kind_t *kind, const ch
                               apr_pool_t *pool, acme_error_t *err);
 
 /* Can a CA certify it? NULL = yes, else a static reason. public_ca: not localhost, single labels,
- * special-use suffixes (.local, .localhost, .test, .invalid, .internal, .example, .onion, .home.arpa) or
- * private addresses; 0 (a CA of one's own): only what is no name at all, "localhost" included. */
+ * special-use suffixes (.local, .localhost, .test, .invalid, .internal, .example, .onion,
+ * .home.arpa), private and other special-purpose addresses; 0 (a CA of one's own): not localhost,
+ * everything else that acme_name_normalize accepted is its own business. */
 const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind, int public_ca);
 
 /* Does a certificate name (maybe a wildcard: exactly one label) cover a host name or address?
- * Both canonical. RFC 6125 section 6.4. */
+ * Both canonical; a wildcard covers itself. RFC 6125 section 6.4. */
 int acme_name_covers(const char *pattern, const char *host);
 
 acme_name_kind_t acme_name_kind(const char *canonical);

@@ -279,10 +279,13 @@ char *acme_duration_format(apr_interval_time_t t, apr_pool_t *pool)
     apr_int64_t seconds = apr_time_sec(t);
     apr_size_t i;
 
-    for (i = 1; i < 4; i++) {
-        if (seconds >= 2 * units[i].seconds) {
-            return apr_psprintf(pool, "%" APR_INT64_T_FMT " %s", seconds / units[i].seconds,
-                                units[i].many);
+    for (i = 1; i < 4 && seconds > 0; i++) {
+        apr_int64_t unit = units[i].seconds;
+        apr_int64_t n = seconds / unit + (seconds % unit >= unit / 2);
+
+        if (seconds >= 3 * unit || seconds % unit == 0) {
+            return apr_psprintf(pool, "%" APR_INT64_T_FMT " %s", n,
+                                n == 1 ? units[i].one : units[i].many);
         }
     }
     return apr_psprintf(pool, "%" APR_INT64_T_FMT " s", seconds);

@@ -60,7 +60,10 @@ acme_rv_t acme_url_parse(acme_url_t **out, const char *text, apr_pool_t *pool, a
     char *authority;
     apr_size_t len;
 
-    if (!text || strlen(text) > ACME_URL_MAX) {
+    if (!text) {
+        return refuse(err, text, "missing");
+    }
+    if (strlen(text) > ACME_URL_MAX) {
         return refuse(err, text, "longer than 8192 bytes");
     }
     if (!characters_ok(text)) {
@@ -143,10 +146,13 @@ acme_rv_t acme_url_resolve(acme_url_t **out, const acme_url_t *base, const char 
         path = dir;
         query = *query ? query : base->path + strcspn(base->path, "?");
     }
-    else if (*path != '/') {
-        path = apr_pstrcat(pool, apr_pstrmemdup(pool, dir, (apr_size_t)(strrchr(dir, '/') - dir + 1)),
-                           path, NULL);
+    else if (*path == '/') {
+        path = without_dots(path, pool);
     }
-    return acme_url_parse(out, apr_pstrcat(pool, "https://", base->authority,
-                                           without_dots(path, pool), query, NULL), pool, err);
+    else {
+        dir = apr_pstrmemdup(pool, dir, (apr_size_t)(strrchr(dir, '/') - dir + 1));
+        path = without_dots(apr_pstrcat(pool, dir, path, NULL), pool);
+    }
+    return acme_url_parse(out, apr_pstrcat(pool, "https://", base->authority, path, query, NULL),
+                          pool, err);
 }
