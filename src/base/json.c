@@ -284,7 +284,9 @@ static json_t *text_value(const char *value)
 
 static void put(acme_json_t *object, const char *key, json_t *value)
 {
-    if (!value || json_object_set_new_nocheck(object->value, key, value) != 0) {
+    if (!value || json_object_set_new(object->value, key, value) != 0) {
+        /* A key that is not UTF-8; jansson would dump it all the same, so a value spoils it. */
+        json_object_set_new_nocheck(object->value, "", json_string_nocheck("\xff"));
         object->what = NULL;
     }
 }
