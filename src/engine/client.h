@@ -9,11 +9,14 @@
 /* Acts out the plans of one order. */
 typedef struct {
     const acme_spec_t *spec;
+    const acme_ca_t *ca;          /* whose session it is */
     int row;                      /* of the board, -1: none */
     acme_session_t *session;
     acme_store_t *store;
     acme_present_ctx_t *presenters;
     acme_board_t *board;          /* public status and arrivals; may be NULL */
+    acme_board_status_t *status;  /* what is shown: state, step and order are kept up to date here and
+                                   * on the board; the rest is the caller's. May be NULL */
     const acme_log_t *log;
     const acme_stop_t *stop;
     double (*random)(void *baton);
@@ -32,11 +35,20 @@ acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf
 
 /* Runs until the order must wait (ACME_AGAIN, *until), is done (ACME_OK: staged and published, challenges
  * withdrawn) or has failed (ACME_FAIL: classified, arrivals in the text of challenge failures,
- * challenges withdrawn; the recorded order stays resumable unless it is dead). */
+ * challenges withdrawn; the recorded order stays resumable unless it is dead). When it was asked to stop
+ * (ACME_E_STOPPED) everything stays as it is: challenges too, the next owner goes on with them.
+ * A certificate that could not be recorded is published all the same and recorded again after a wait. */
 acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t *err);
+
+/* The clock was set by so much: times the order waits for move with it. */
+void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by);
 
 /* For log and status after the end. */
 const acme_order_t *acme_client_order(const acme_client_t *client);
 const acme_leaf_t *acme_client_leaf(const acme_client_t *client); /* after ACME_OK */
+/* Of the last step that was acted out: "finalize"; "account" before the first. */
+const char *acme_client_step(const acme_client_t *client);
+/* Type of the challenge presented in this attempt, "" when none was. */
+const char *acme_client_challenge(const acme_client_t *client);
 
 #endif

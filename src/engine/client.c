@@ -1,0 +1,814 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#include "engine/client.h"
+
+#include <string.h>
+
+#include <apr_strings.h>
+
+#include "base/time.h"
+#include "protocol/backoff.h"
+
+#define PRESENTED_AT_LEAST apr_time_from_sec(3600)
+#define PRESENTED_AT_MOST apr_time_from_sec(24 * 3600)
+#define SETTLE_AGAIN APR_USEC_PER_SEC
+
+/* An order record that holds no order: there is no other way to take one back. */
+#define NO_ORDER "{}"
+
+struct acme_client_t {
+    acme_client_conf_t conf;
+    apr_pool_t *pool;
+    apr_pool_t *scratch;       /* cleared before each step */
+    acme_order_t *order;
+    acme_key_t *key;           /* the certificate's */
+    const char *chain_pem;     /* as downloaded */
+    apr_size_t chain_len;
+    acme_chain_t *chain;       /* checked */
+    acme_leaf_t leaf;
+    acme_error_t failed;       /* of the last exchange */
+    const char *step;
+    const char *challenge;
+    apr_time_t started;        /* of acme_net_now */
+    apr_uint32_t strays;       /* when the challenges were presented */
+    int resumed, recorded;     /* an order record stands in the log */
+    int presented;             /* all challenges of this step */
+    int reregistered;
+    int spoilt;                /* what the order brought cannot be used */
+    int store_failures;
+    int done;
+};
+
+static apr_time_t now_of(const acme_client_t *client)
+{
+    return client->conf.now != NULL ? client->conf.now(client->conf.now_baton) : apr_time_now();
+}
+
+static double random_of(const acme_client_t *client)
+{
+    return client->conf.random != NULL ? client->conf.random(client->conf.random_baton) : 0.0;
+}
+
+static const char *label_of(const acme_client_t *client)
+{
+    return client->conf.spec->label;
+}
+
+static acme_rv_t append(acme_client_t *client, acme_record_type_t type, const char *payload,
+                        apr_size_t len, acme_error_t *err)
+{
+    acme_store_t *store = client->conf.store;
+
+    return store->append(store, client->conf.spec->id, type, payload, len, now_of(client),
+                         client->scratch, err);
+}
+
+static void tell(acme_client_t *client, const char *state)
+{
+    acme_board_status_t *status = client->conf.status;
+    const char *url = client->order->order_url;
+
+    if (status == NULL) {
+        return;
+    }
+    apr_cpystrn(status->state, state, sizeof(status->state));
+    apr_cpystrn(status->step, client->step, sizeof(status->step));
+    apr_cpystrn(status->order_url, url != NULL ? url : "", sizeof(status->order_url));
+    status->changed = now_of(client);
+    if (client->conf.board != NULL && client->conf.row >= 0) {
+        acme_board_status_write(client->conf.board, client->conf.row, status);
+    }
+}
+
+/* ---- beginning: the recorded order, or a new one ---- */
+
+/* A key that waits for its certificate: not one that an earlier certificate has used up. */
+static int key_pending(const acme_record_set_t *set)
+{
+    return set->present[ACME_REC_KEY]
+           && !(set->present[ACME_REC_CERTIFICATE]
+                && set->rec[ACME_REC_CERTIFICATE].seq > set->rec[ACME_REC_KEY].seq);
+}
+
+static acme_rv_t key_load(acme_key_t **out, const acme_client_t *client,
+                          const acme_record_set_t *set)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_KEY];
+    acme_key_type_t type;
+
+    if (acme_key_from_pem(out, rec->payload, rec->len, client->pool, NULL) != ACME_OK
+        || acme_key_type(&type, *out) != ACME_OK || type != client->conf.spec->key_type) {
+        *out = NULL;
+        return ACME_FAIL;
+    }
+    return ACME_OK;
+}
+
+static acme_rv_t dropped(const acme_client_t *client, const char *why)
+{
+    acme_log(client->conf.log, ACME_LOG_INFO, "AC0391", label_of(client),
+             "the recorded order is dropped, a new one is placed: %s", why);
+    return ACME_FAIL;
+}
+
+/* A finalized order is worth nothing without its key. */
+static acme_rv_t resume_key(acme_client_t *client, const acme_order_t *order,
+                            const acme_record_set_t *set)
+{
+    const char *wanted = order->key_digest;
+
+    if (wanted == NULL || *wanted == '\0') {
+        return ACME_OK;
+    }
+    if (!key_pending(set) || key_load(&client->key, client, set) != ACME_OK
+        || strcmp(acme_key_digest(client->key, client->pool), wanted) != 0) {
+        client->key = NULL;
+        return dropped(client, "its key is not known any more");
+    }
+    return ACME_OK;
+}
+
+static acme_rv_t resume(acme_client_t *client, const acme_record_set_t *set,
+                        const acme_challenge_type_t *types, int n_types)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_ORDER];
+    acme_order_t *order;
+    acme_error_t err;
+
+    if (!set->present[ACME_REC_ORDER]
+        || (set->present[ACME_REC_CERTIFICATE] && set->rec[ACME_REC_CERTIFICATE].seq > rec->seq)
+        || (rec->len == strlen(NO_ORDER) && memcmp(rec->payload, NO_ORDER, rec->len) == 0)) {
+        return ACME_FAIL;
+    }
+    acme_error_clear(&err);
+    if (acme_order_restore(&order, client->conf.spec, rec->payload, rec->len, types, n_types,
+                           now_of(client), client->pool, &err) != ACME_OK) {
+        return dropped(client, err.text);
+    }
+    if (strcmp(order->directory, client->conf.ca->directory_url) != 0) {
+        return dropped(client, "it was placed at another CA");
+    }
+    if (resume_key(client, order, set) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    client->order = order;
+    client->resumed = 1;
+    client->recorded = 1;
+    if (order->order_url != NULL) {
+        acme_log(client->conf.log, ACME_LOG_INFO, "AC0712", label_of(client), "resuming order %s",
+                 order->order_url);
+    }
+    else if (order->intent) {
+        acme_log(client->conf.log, ACME_LOG_INFO, "AC0719", label_of(client),
+                 "resuming an order that may have reached the CA");
+    }
+    return ACME_OK;
+}
+
+acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf,
+                             const acme_challenge_type_t *types, int n_types, apr_pool_t *pool,
+                             acme_error_t *err)
+{
+    acme_client_t *client = apr_pcalloc(pool, sizeof(*client));
+    acme_record_set_t set;
+
+    *out = NULL;
+    client->conf = *conf;
+    client->pool = pool;
+    client->step = "account";
+    client->challenge = "";
+    client->started = acme_net_now();
+    apr_pool_create(&client->scratch, pool);
+    if (conf->store->load(conf->store, &set, conf->spec->id, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    if (resume(client, &set, types, n_types) != ACME_OK) {
+        client->order = acme_order_create(conf->spec, conf->ca->directory_url, types, n_types,
+                                          now_of(client), pool);
+    }
+    apr_pool_clear(client->scratch);
+    *out = client;
+    return ACME_OK;
+}
+
+/* ---- the record of the order ---- */
+
+static acme_rv_t journal(acme_client_t *client, acme_error_t *err)
+{
+    const char *payload = acme_order_payload(client->order, client->scratch);
+
+    if (append(client, ACME_REC_ORDER, payload, strlen(payload), err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    client->recorded = 1;
+    return ACME_OK;
+}
+
+/* Once an order is placed, losing its record is no reason to lose the order. */
+static void journal_or_log(acme_client_t *client)
+{
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    if (journal(client, &err) != ACME_OK) {
+        acme_log(client->conf.log, ACME_LOG_DEBUG, "AC0392", label_of(client),
+                 "%s: the order's progress could not be recorded: %s", client->step, err.text);
+    }
+}
+
+static void forget_order(acme_client_t *client)
+{
+    if (client->recorded) {
+        (void)append(client, ACME_REC_ORDER, NO_ORDER, strlen(NO_ORDER), NULL);
+        client->recorded = 0;
+    }
+}
+
+/* What must be true before the act: the CA takes new orders, and the intent is on disk. */
+static acme_rv_t intend(acme_client_t *client, const acme_plan_t *plan, apr_time_t *until,
+                        acme_error_t *err)
+{
+    if (plan->step == ACME_STEP_NEW_ORDER) {
+        *until = acme_session_paused(client->conf.session);
+        if (*until > now_of(client)
+            || acme_session_order_allowed(client->conf.session, until) == ACME_AGAIN) {
+            return ACME_AGAIN;
+        }
+        return plan->journal ? journal(client, err) : ACME_OK;
+    }
+    if (plan->journal) {
+        journal_or_log(client);
+    }
+    return ACME_OK;
+}
+
+/* ---- acts ---- */
+
+static acme_rv_t key_make(acme_client_t *client, acme_error_t *err)
+{
+    const char *pem;
+
+    if (acme_key_generate(&client->key, client->conf.spec->key_type, client->pool, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    pem = acme_key_to_pem(client->key, client->scratch);
+    if (pem == NULL) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0393", "the key cannot be written as PEM");
+    }
+    return append(client, ACME_REC_KEY, pem, strlen(pem), err);
+}
+
+static acme_rv_t act_key(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                         apr_time_t *until, acme_error_t *err)
+{
+    const acme_client_conf_t *conf = &client->conf;
+    acme_record_set_t set;
+
+    (void)plan;
+    (void)until;
+    if (conf->store->load(conf->store, &set, conf->spec->id, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    if ((!key_pending(&set) && !(conf->spec->key_reuse && set.present[ACME_REC_KEY]))
+        || key_load(&client->key, client, &set) != ACME_OK) {
+        if (key_make(client, err) != ACME_OK) {
+            return ACME_FAIL;
+        }
+    }
+    event->key_digest = acme_key_digest(client->key, client->pool);
+    return ACME_OK;
+}
+
+/* What concerns more than this order: the CA's rest, a forgotten account. ACME_AGAIN: ask again. */
+static acme_rv_t heed(acme_client_t *client, const acme_http_response_t *response, acme_error_t *err)
+{
+    acme_session_t *session = client->conf.session;
+    acme_problem_t *problem;
+    acme_error_t cause;
+
+    if (acme_http_response_status(response) < 400) {
+        return ACME_OK;
+    }
+    acme_error_clear(&cause);
+    (void)acme_problem_from_response(&problem, response, now_of(client), client->scratch, &cause);
+    if (problem->ca_wide && cause.not_before > now_of(client)) {
+        acme_session_pause(session, cause.not_before);
+    }
+    if (!problem->account_missing || client->reregistered) {
+        return ACME_OK;
+    }
+    client->reregistered = 1;
+    if (acme_session_account_lost(session, err) != ACME_OK
+        || acme_session_ready(session, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return ACME_AGAIN;
+}
+
+static acme_rv_t exchange(acme_client_t *client, acme_event_t *event, const acme_plan_t *plan,
+                          const char *payload, acme_error_t *err)
+{
+    acme_http_response_t *response;
+    acme_url_t *url;
+    acme_rv_t rv;
+
+    if (acme_url_parse(&url, plan->url, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    event->url = url;
+    do {
+        response = NULL;
+        acme_error_clear(&client->failed);
+        rv = acme_session_post(&response, client->conf.session, plan->url, payload, plan->body_max,
+                               &event->maybe_sent, client->scratch, &client->failed);
+        if (rv != ACME_OK && client->failed.kind == ACME_E_STOPPED) {
+            *err = client->failed;
+            return ACME_FAIL;
+        }
+        rv = rv == ACME_OK ? heed(client, response, err) : ACME_OK;
+    } while (rv == ACME_AGAIN);
+    event->response = response;
+    event->failed = response == NULL ? &client->failed : NULL;
+    return rv;
+}
+
+static acme_rv_t act_post(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                          apr_time_t *until, acme_error_t *err)
+{
+    (void)until;
+    return exchange(client, event, plan, plan->payload, err);
+}
+
+static acme_rv_t act_finalize(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                              apr_time_t *until, acme_error_t *err)
+{
+    const acme_spec_t *spec = client->conf.spec;
+    const char *csr;
+    acme_csr_t what;
+
+    (void)until;
+    memset(&what, 0, sizeof(what));
+    what.names = spec->names;
+    what.country = spec->country;
+    what.state = spec->state;
+    what.locality = spec->locality;
+    what.organization = spec->organization;
+    what.common_name = spec->common_name;
+    what.must_staple = spec->must_staple;
+    if (client->key == NULL) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0394", "no key to make a request with");
+    }
+    if (acme_csr_create(&csr, &what, client->key, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return exchange(client, event, plan, acme_payload_finalize(csr, client->scratch), err);
+}
+
+/* ---- challenges ---- */
+
+static apr_time_t presented_until(const acme_client_t *client)
+{
+    apr_time_t now = now_of(client);
+    apr_time_t at_least = acme_time_add(now, PRESENTED_AT_LEAST);
+    apr_time_t at_most = acme_time_add(now, PRESENTED_AT_MOST);
+    apr_time_t expires = client->order->expires;
+
+    return expires < at_least ? at_least : expires > at_most ? at_most : expires;
+}
+
+static void describe(acme_presentation_t *what, const acme_client_t *client,
+                     const acme_order_authz_t *authz)
+{
+    memset(what, 0, sizeof(*what));
+    what->spec = client->conf.spec;
+    what->row = client->conf.row;
+    what->type = authz->type;
+    what->name = authz->name;
+    what->token = authz->token;
+}
+
+static acme_order_authz_t *authz_at(const acme_client_t *client, int i)
+{
+    return &APR_ARRAY_IDX(client->order->authz, i, acme_order_authz_t);
+}
+
+static acme_rv_t present_one(acme_client_t *client, const acme_order_authz_t *authz,
+                             acme_error_t *err)
+{
+    acme_presentation_t what;
+
+    describe(&what, client, authz);
+    what.expires = presented_until(client);
+    what.key_authorization = acme_key_authorization(
+        authz->token, acme_session_thumbprint(client->conf.session), client->scratch);
+    client->challenge = acme_challenge_type_name(authz->type);
+    if (acme_present(client->conf.presenters, &what, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    acme_log(client->conf.log, ACME_LOG_DEBUG, "AC0410", label_of(client),
+             "%s for %s is presented", client->challenge, authz->name);
+    return ACME_OK;
+}
+
+static acme_rv_t present_all(acme_client_t *client, acme_error_t *err)
+{
+    acme_board_t *board = client->conf.board;
+    int i;
+
+    if (board != NULL) {
+        acme_board_arrivals_reset(board, client->conf.row);
+        client->strays = acme_board_strays(board);
+    }
+    for (i = client->order->at; i < client->order->authz->nelts; i++) {
+        const acme_order_authz_t *authz = authz_at(client, i);
+
+        if (!authz->valid && authz->token != NULL && present_one(client, authz, err) != ACME_OK) {
+            return ACME_FAIL;
+        }
+    }
+    client->presented = 1;
+    return ACME_OK;
+}
+
+static acme_rv_t act_present(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                             apr_time_t *until, acme_error_t *err)
+{
+    acme_presentation_t what;
+    acme_rv_t rv;
+    int i;
+
+    (void)plan;
+    (void)event;
+    if (!client->presented && present_all(client, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    for (i = client->order->at; i < client->order->authz->nelts; i++) {
+        if (authz_at(client, i)->valid || authz_at(client, i)->token == NULL) {
+            continue;
+        }
+        describe(&what, client, authz_at(client, i));
+        rv = acme_settled(client->conf.presenters, &what, err);
+        if (rv != ACME_OK) {
+            *until = now_of(client) + SETTLE_AGAIN;
+            return rv;
+        }
+    }
+    client->presented = 0;
+    return ACME_OK;
+}
+
+/* Also what an earlier owner presented for this certificate and nobody knows by name any more. */
+static void withdraw(acme_client_t *client)
+{
+    acme_presentation_t what;
+    int i;
+
+    for (i = 0; i < client->order->authz->nelts; i++) {
+        if (authz_at(client, i)->token != NULL) {
+            describe(&what, client, authz_at(client, i));
+            acme_withdraw(client->conf.presenters, &what);
+        }
+    }
+    if (client->conf.board != NULL && client->conf.row >= 0) {
+        acme_board_challenge_remove(client->conf.board, client->conf.row, NULL);
+    }
+}
+
+/* Whether the CA's requests came here at all is the best diagnosis there is. */
+static void add_arrivals(const acme_client_t *client, acme_error_t *err)
+{
+    acme_board_arrivals_t seen;
+    char text[ACME_ERROR_TEXT], tail[200];
+    apr_size_t room;
+
+    if (client->conf.board == NULL || client->conf.row < 0) {
+        return;
+    }
+    acme_board_arrivals_read(&seen, client->conf.board, client->conf.row);
+    apr_snprintf(tail, sizeof(tail), "; arrivals here: %u over IPv4, %u over IPv6, %u with a foreign "
+                 "Host; %u strays", seen.v4, seen.v6, seen.foreign,
+                 acme_board_strays(client->conf.board) - client->strays);
+    room = sizeof(text) - strlen(tail);
+    acme_printable(text, room, err->text, -1);
+    apr_cpystrn(text + strlen(text), tail, strlen(tail) + 1);
+    apr_cpystrn(err->text, text, sizeof(err->text));
+}
+
+/* ---- the certificate ---- */
+
+/* The CA may have sent rubbish once; twice the same, or another's certificate, and the order is no
+ * use any more. */
+static acme_rv_t unusable(acme_client_t *client, int hopeless, acme_error_t *err)
+{
+    client->spoilt = hopeless || client->resumed;
+    if (client->spoilt && err->retry == ACME_RETRY_LADDER) {
+        err->retry = ACME_RETRY_SLOW;
+    }
+    return ACME_FAIL;
+}
+
+static acme_rv_t check(acme_client_t *client, acme_error_t *err)
+{
+    const acme_spec_t *spec = client->conf.spec;
+    acme_chain_t *came, *good;
+    acme_chain_want_t want;
+    int left_out = 0;
+
+    if (client->chain_pem == NULL || client->key == NULL) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0550", "no chain or no key to check");
+    }
+    if (acme_chain_from_pem(&came, client->chain_pem, client->chain_len, client->pool, err)
+        != ACME_OK) {
+        return unusable(client, 0, err);
+    }
+    memset(&want, 0, sizeof(want));
+    want.names = spec->names;
+    want.key = client->key;
+    want.key_type = spec->key_type;
+    want.now = now_of(client);
+    if (acme_chain_check(&good, &left_out, came, &want, client->pool, err) != ACME_OK) {
+        return unusable(client, !acme_chain_matches_key(came, client->key), err);
+    }
+    if (left_out > 0) {
+        acme_log(client->conf.log, ACME_LOG_WARNING, "AC0551", label_of(client),
+                 "%d certificates behind the chain did not belong to it and are left out", left_out);
+    }
+    if (acme_chain_leaf(&client->leaf, good, client->pool, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    client->chain = good;
+    return ACME_OK;
+}
+
+static acme_rv_t record_certificate(acme_client_t *client, acme_error_t *err)
+{
+    acme_issued_t issued;
+    const char *payload;
+    apr_size_t len;
+
+    memset(&issued, 0, sizeof(issued));
+    issued.key_digest = client->leaf.key_digest;
+    issued.directory = client->order->directory;
+    issued.spec_digest = client->conf.spec->digest;
+    issued.challenge = client->order->challenge_used != NULL ? client->order->challenge_used : "";
+    issued.issued = now_of(client);
+    payload = acme_certificate_payload(&len, &issued,
+                                       acme_chain_to_pem(client->chain, client->scratch),
+                                       client->scratch);
+    return append(client, ACME_REC_CERTIFICATE, payload, len, err);
+}
+
+static void log_obtained(const acme_client_t *client)
+{
+    const char *challenge = client->order->challenge_used;
+    apr_time_t taken = acme_net_now() - client->started;
+    char until[ACME_TIME_TEXT];
+
+    acme_log(client->conf.log, ACME_LOG_NOTICE, "AC0720", label_of(client),
+             "obtained: serial %s, issuer %s, valid until %s, from %s, %s, %.2f s",
+             client->leaf.serial, client->leaf.issuer,
+             acme_time_format(until, client->leaf.not_after), client->conf.ca->name,
+             challenge != NULL && *challenge != '\0' ? challenge : "authorizations reused",
+             (double)(taken > 0 ? taken : 0) / APR_USEC_PER_SEC);
+}
+
+static void publish(acme_client_t *client)
+{
+    const acme_client_conf_t *conf = &client->conf;
+    acme_error_t err;
+
+    if (conf->spec->activate == ACME_ACTIVATE_RESTART) {
+        acme_log(conf->log, ACME_LOG_NOTICE, "AC0811", label_of(client),
+                 "serial %s goes live at the next restart", client->leaf.serial);
+        return;
+    }
+    acme_error_clear(&err);
+    if (conf->store->publish(conf->store, conf->spec->id, client->key, client->chain,
+                             now_of(client), client->scratch, &err) != ACME_OK) {
+        acme_log(conf->log, ACME_LOG_WARNING, "AC0812", label_of(client),
+                 "serial %s goes live at the next restart only: %s", client->leaf.serial, err.text);
+        return;
+    }
+    if (client->store_failures == 0) {
+        acme_log(conf->log, ACME_LOG_NOTICE, "AC0810", label_of(client), "live: serial %s",
+                 client->leaf.serial);
+    }
+}
+
+/* Live but not on disk: a restart would lose it. It is recorded as soon as that works; another order
+ * would not help. */
+static acme_rv_t record_later(acme_client_t *client, const acme_error_t *cause, apr_time_t *until)
+{
+    char when[ACME_TIME_TEXT];
+    apr_interval_time_t delay;
+
+    if (client->store_failures == 0) {
+        publish(client);
+    }
+    delay = acme_backoff_delay(++client->store_failures, ACME_RETRY_LADDER, 0, random_of(client));
+    *until = acme_time_add(now_of(client), delay);
+    acme_log(client->conf.log, ACME_LOG_ERR, "AC0552", label_of(client),
+             "serial %s is not on disk yet: %s; next try at %s", client->leaf.serial, cause->text,
+             acme_time_format(when, *until));
+    return ACME_AGAIN;
+}
+
+static acme_rv_t act_store(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                           apr_time_t *until, acme_error_t *err)
+{
+    acme_error_t cause;
+
+    (void)plan;
+    (void)event;
+    if (client->chain == NULL) {
+        if (check(client, err) != ACME_OK) {
+            return ACME_FAIL;
+        }
+        log_obtained(client);
+    }
+    acme_error_clear(&cause);
+    if (record_certificate(client, &cause) != ACME_OK) {
+        return record_later(client, &cause, until);
+    }
+    publish(client);
+    return ACME_OK;
+}
+
+static acme_rv_t act_wait(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                          apr_time_t *until, acme_error_t *err)
+{
+    (void)client;
+    (void)event;
+    (void)err;
+    *until = plan->until;
+    return ACME_AGAIN;
+}
+
+static acme_rv_t act_done(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                          apr_time_t *until, acme_error_t *err)
+{
+    (void)plan;
+    (void)event;
+    (void)until;
+    (void)err;
+    client->done = 1;
+    return ACME_OK;
+}
+
+typedef acme_rv_t act_fn(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                         apr_time_t *until, acme_error_t *err);
+
+static act_fn *const acts[] = {
+    [ACME_ACT_KEY] = act_key,
+    [ACME_ACT_POST] = act_post,
+    [ACME_ACT_FINALIZE] = act_finalize,
+    [ACME_ACT_PRESENT] = act_present,
+    [ACME_ACT_WAIT] = act_wait,
+    [ACME_ACT_STORE] = act_store,
+    [ACME_ACT_DONE] = act_done,
+};
+
+/* ---- the loop ---- */
+
+static acme_rv_t stopped(acme_client_t *client, acme_error_t *err)
+{
+    acme_store_t *store = client->conf.store;
+
+    if (acme_stopped(client->conf.stop) || (store->lease != NULL && !store->lease(store))) {
+        return acme_error_set(err, ACME_E_STOPPED, "AC0395", "asked to stop");
+    }
+    return ACME_OK;
+}
+
+/* The response goes with the scratch pool; a chain must outlive it. */
+static void keep_chain(acme_client_t *client, const acme_plan_t *plan, const acme_event_t *event)
+{
+    const char *body;
+
+    if (plan->step == ACME_STEP_DOWNLOAD && event->response != NULL
+        && client->order->step == ACME_STEP_STORE) {
+        body = acme_http_response_body(event->response, &client->chain_len);
+        client->chain_pem = apr_pstrmemdup(client->pool, body, client->chain_len);
+    }
+}
+
+static acme_rv_t digest(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                        apr_time_t *until, acme_error_t *err)
+{
+    int again = 0;
+    acme_rv_t rv;
+
+    event->step = plan->step;
+    event->now = now_of(client);
+    event->random = random_of(client);
+    rv = acme_order_take(client->order, event, &again, err);
+    keep_chain(client, plan, event);
+    /* A certificate record ends the order; an order record behind it would begin another. */
+    if (again && client->chain == NULL) {
+        journal_or_log(client);
+    }
+    if (rv == ACME_AGAIN) {
+        *until = client->order->not_before;
+    }
+    if (rv == ACME_FAIL && event->failed != NULL && err->kind == ACME_E_NONE) {
+        *err = *event->failed;
+    }
+    return rv;
+}
+
+static acme_rv_t take_step(acme_client_t *client, apr_time_t *until, acme_error_t *err)
+{
+    acme_event_t event;
+    acme_plan_t plan;
+    acme_rv_t rv;
+
+    if (stopped(client, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    apr_pool_clear(client->scratch);
+    acme_order_plan(&plan, client->order, now_of(client), client->scratch);
+    if (plan.act != ACME_ACT_WAIT) {
+        client->step = acme_step_name(plan.step);
+        acme_log(client->conf.log, ACME_LOG_DEBUG, "AC0390", label_of(client), "%s%s%s",
+                 client->step, plan.url != NULL ? " " : "", plan.url != NULL ? plan.url : "");
+        tell(client, "ordering");
+    }
+    memset(&event, 0, sizeof(event));
+    rv = intend(client, &plan, until, err);
+    if (rv == ACME_OK) {
+        rv = acts[plan.act](client, &plan, &event, until, err);
+    }
+    return rv == ACME_OK && !client->done ? digest(client, &plan, &event, until, err) : rv;
+}
+
+static acme_rv_t ready(acme_client_t *client, acme_error_t *err)
+{
+    acme_session_t *session = client->conf.session;
+    const char *orders;
+
+    if (stopped(client, err) != ACME_OK
+        || acme_session_ready(session, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    orders = acme_session_orders_url(session);
+    if (orders != NULL && client->order->orders_url == NULL) {
+        client->order->orders_url = apr_pstrdup(client->order->pool, orders);
+    }
+    return ACME_OK;
+}
+
+acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t *err)
+{
+    acme_rv_t rv = ready(client, err);
+
+    *until = 0;
+    while (rv == ACME_OK && !client->done) {
+        rv = take_step(client, until, err);
+    }
+    if (rv == ACME_AGAIN) {
+        tell(client, "waiting");
+        return rv;
+    }
+    if (rv == ACME_FAIL && err->kind == ACME_E_STOPPED) {
+        return rv;
+    }
+    if (rv == ACME_FAIL && err->kind == ACME_E_CHALLENGE) {
+        add_arrivals(client, err);
+    }
+    withdraw(client);
+    if (rv == ACME_FAIL && (client->spoilt || acme_order_is_dead(client->order))) {
+        forget_order(client);
+    }
+    return rv;
+}
+
+void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by)
+{
+    acme_order_t *order = client->order;
+
+    if (order->not_before != 0) {
+        order->not_before = acme_time_add(order->not_before, by);
+    }
+    if (order->deadline != 0) {
+        order->deadline = acme_time_add(order->deadline, by);
+    }
+}
+
+const acme_order_t *acme_client_order(const acme_client_t *client)
+{
+    return client->order;
+}
+
+const acme_leaf_t *acme_client_leaf(const acme_client_t *client)
+{
+    return &client->leaf;
+}
+
+const char *acme_client_step(const acme_client_t *client)
+{
+    return client->step;
+}
+
+const char *acme_client_challenge(const acme_client_t *client)
+{
+    return client->challenge;
+}

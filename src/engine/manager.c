@@ -1,0 +1,1346 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#include "engine/manager.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <apr_general.h>
+#include <apr_strings.h>
+#include <apr_thread_proc.h>
+
+#include "base/time.h"
+#include "protocol/backoff.h"
+
+#define SLICE ACME_WAIT_SLICE
+#define JUMP apr_time_from_sec(2)
+#define LOOK_AGAIN_AT_LEAST APR_USEC_PER_SEC
+#define LOOK_AGAIN_AT_MOST apr_time_from_sec(24 * 3600)
+#define EXPIRY_SCAN apr_time_from_sec(60)
+#define FROM_THE_FUTURE apr_time_from_sec(600)
+#define RENEWAL_SPREAD apr_time_from_sec(3600)
+
+typedef enum {
+    JOB_IDLE,    /* nothing to do until due, then decide again */
+    JOB_READY,   /* wants a worker */
+    JOB_RUNNING, /* belongs to a worker */
+    JOB_WAITING  /* its order waits until due */
+} job_state_t;
+
+typedef struct {
+    const acme_job_conf_t *conf;
+    const char *digest;      /* of an attempt with today's configuration */
+    job_state_t state;
+    apr_time_t due;
+    /* What is known of the certificate; the strings live in memo or with conf. */
+    acme_facts_t facts;
+    acme_issued_t issued;
+    acme_attempt_t attempt;
+    apr_pool_t *memo;
+    /* The last decision. */
+    acme_decision_t decision;
+    int forced;
+    int ca;                  /* of spec->cas, that the next attempt goes to */
+    int ca_failures;         /* since it does */
+    int told;                /* expiry warnings given */
+    /* The attempt that runs or waits. */
+    apr_pool_t *pool;
+    acme_client_t *client;
+    acme_board_status_t *status;
+    apr_interval_time_t shifted;
+} job_t;
+
+/* Whether a CA answers: the first order finds out, the others need not wait for its time-out. */
+typedef enum { CA_UNKNOWN = 0, CA_ASKED, CA_ANSWERS } ca_state_t;
+
+typedef struct {
+    acme_session_t *session; /* NULL: no usable account */
+    apr_pool_t *pool;
+    ca_state_t state;
+    int running;
+    int wanted;              /* by a job */
+    apr_time_t rest_told;
+} ca_t;
+
+struct acme_manager_t {
+    acme_manager_conf_t conf;
+    apr_pool_t *pool;
+    job_t *jobs;
+    ca_t *cas;
+    int cas_wanted;
+    acme_present_ctx_t *presenters;
+    acme_stop_t stop;           /* of the workers: quit */
+    int quit;
+    pthread_mutex_t mutex;      /* guards jobs that no worker has, and cas' states */
+    pthread_cond_t tick, work;
+    int woken;
+    int passed_over;            /* a ready job could not be taken by a free worker */
+    apr_time_t wall, steady;    /* of the last slice */
+    apr_time_t scanned;
+    apr_interval_time_t shifted; /* all jumps of the clock together */
+    apr_thread_t **threads;
+    int n_threads;
+};
+
+static apr_time_t now_of(const acme_manager_t *m)
+{
+    return m->conf.now != NULL ? m->conf.now(m->conf.now_baton) : apr_time_now();
+}
+
+static double random_of(const acme_manager_t *m)
+{
+    unsigned char bytes[4];
+
+    if (m->conf.random != NULL) {
+        return m->conf.random(m->conf.random_baton);
+    }
+    if (apr_generate_random_bytes(bytes, sizeof(bytes)) != APR_SUCCESS) {
+        return 0.5;
+    }
+    return (((bytes[0] * 256.0 + bytes[1]) * 256.0 + bytes[2]) * 256.0 + bytes[3]) / 4294967296.0;
+}
+
+/* ---- what is known of a certificate ---- */
+
+static const char *kept(const char *text, apr_pool_t *pool)
+{
+    return text != NULL ? apr_pstrdup(pool, text) : NULL;
+}
+
+/* Puts all strings into a pool of their own, so that what they replace can go. */
+static void remember(job_t *job, const acme_facts_t *facts, const acme_issued_t *issued,
+                     const acme_attempt_t *attempt)
+{
+    apr_pool_t *old = job->memo;
+    apr_pool_t *pool;
+
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
+        return;
+    }
+    job->facts = *facts;
+    job->facts.serial = kept(facts->serial, pool);
+    job->issued = *issued;
+    job->issued.key_digest = kept(issued->key_digest, pool);
+    job->issued.directory = kept(issued->directory, pool);
+    job->issued.spec_digest = kept(issued->spec_digest, pool);
+    job->issued.challenge = kept(issued->challenge, pool);
+    job->attempt = *attempt;
+    job->attempt.kind = kept(attempt->kind, pool);
+    job->attempt.problem = kept(attempt->problem, pool);
+    job->attempt.text = kept(attempt->text, pool);
+    job->attempt.step = kept(attempt->step, pool);
+    job->attempt.challenge = kept(attempt->challenge, pool);
+    job->attempt.digest = kept(attempt->digest, pool);
+    job->memo = pool;
+    if (old != NULL) {
+        apr_pool_destroy(old);
+    }
+}
+
+static int directory_listed(const acme_spec_t *spec, const char *directory)
+{
+    int i;
+
+    if (directory == NULL || *directory == '\0') {
+        return 1; /* unknown */
+    }
+    for (i = 0; i < spec->cas->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(spec->cas, i, acme_ca_t *)->directory_url, directory) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void facts_of_leaf(acme_facts_t *facts, const acme_spec_t *spec, const acme_leaf_t *leaf,
+                          const char *directory)
+{
+    memset(facts, 0, sizeof(*facts));
+    facts->have = 1;
+    facts->not_before = leaf->not_before;
+    facts->not_after = leaf->not_after;
+    facts->names_ok = acme_names_equal(leaf->names, spec->names);
+    facts->directory_ok = directory_listed(spec, directory);
+    facts->serial = leaf->serial;
+}
+
+/* What the row serves that root had not seen when it read F. ACME_AGAIN: nothing. */
+static acme_rv_t look_at_board(acme_facts_t *facts, acme_issued_t *issued, const acme_manager_t *m,
+                               const job_t *job, const acme_record_set_t *set, apr_pool_t *scratch)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_LIVE];
+    const unsigned char *ders[ACME_CHAIN_MAX_CERTS];
+    int row = job->conf->row;
+    acme_board_live_t live;
+    acme_issued_t told;
+    acme_chain_t *chain;
+    acme_leaf_t leaf;
+    const char *rest;
+    apr_size_t rest_len;
+
+    if (m->conf.board == NULL || row < 0
+        || acme_board_row_generation(m->conf.board, row) <= job->conf->baseline
+        || acme_board_live_read(&live, m->conf.board, row, scratch, NULL) != ACME_OK) {
+        return ACME_AGAIN;
+    }
+    memcpy(ders, live.cert, sizeof(ders));
+    if (acme_chain_from_der(&chain, ders, live.cert_len, live.n_certs, scratch, NULL) != ACME_OK
+        || acme_chain_leaf(&leaf, chain, scratch, NULL) != ACME_OK) {
+        return ACME_AGAIN;
+    }
+    memset(&told, 0, sizeof(told));
+    if (!set->present[ACME_REC_LIVE]
+        || acme_certificate_payload_parse(&told, &rest, &rest_len, rec->payload, rec->len, scratch,
+                                          NULL) != ACME_OK
+        || told.key_digest == NULL || strcmp(told.key_digest, leaf.key_digest) != 0) {
+        memset(&told, 0, sizeof(told));
+    }
+    facts_of_leaf(facts, job->conf->spec, &leaf, told.directory);
+    *issued = told;
+    return ACME_OK;
+}
+
+typedef struct {
+    acme_issued_t issued;
+    acme_chain_t *chain;
+    acme_key_t *key;
+    acme_leaf_t leaf;
+} staged_t;
+
+/* A pair that an earlier owner recorded and did not come to publish, checked like a new one. */
+static acme_rv_t staged_pair(staged_t *staged, const job_t *job, const acme_record_set_t *set,
+                             apr_time_t now, apr_pool_t *scratch)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_CERTIFICATE];
+    const acme_record_t *key = &set->rec[ACME_REC_KEY];
+    const acme_spec_t *spec = job->conf->spec;
+    acme_chain_want_t want;
+    acme_chain_t *chain;
+    const char *pem;
+    apr_size_t pem_len;
+    int dropped;
+
+    if (!set->present[ACME_REC_CERTIFICATE] || !set->present[ACME_REC_KEY]
+        || acme_certificate_payload_parse(&staged->issued, &pem, &pem_len, rec->payload, rec->len,
+                                          scratch, NULL) != ACME_OK
+        || strcmp(staged->issued.spec_digest, spec->digest) != 0
+        || !directory_listed(spec, staged->issued.directory)
+        || acme_key_from_pem(&staged->key, key->payload, key->len, scratch, NULL) != ACME_OK
+        || acme_chain_from_pem(&chain, pem, pem_len, scratch, NULL) != ACME_OK) {
+        return ACME_AGAIN;
+    }
+    memset(&want, 0, sizeof(want));
+    want.names = spec->names;
+    want.key = staged->key;
+    want.key_type = spec->key_type;
+    want.now = now;
+    if (acme_chain_check(&staged->chain, &dropped, chain, &want, scratch, NULL) != ACME_OK
+        || acme_chain_leaf(&staged->leaf, staged->chain, scratch, NULL) != ACME_OK) {
+        return ACME_AGAIN;
+    }
+    return ACME_OK;
+}
+
+static void finish_staged(acme_manager_t *m, const job_t *job, const staged_t *staged,
+                          apr_pool_t *scratch)
+{
+    const acme_spec_t *spec = job->conf->spec;
+    acme_store_t *store = m->conf.store;
+    acme_error_t err;
+
+    if (spec->activate == ACME_ACTIVATE_RESTART) {
+        return;
+    }
+    acme_error_clear(&err);
+    if (store->publish(store, spec->id, staged->key, staged->chain, now_of(m), scratch, &err)
+        == ACME_OK) {
+        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0723", spec->label,
+                 "live: serial %s, obtained by an earlier owner", staged->leaf.serial);
+    }
+    else {
+        acme_log(m->conf.log, ACME_LOG_WARNING, "AC0724", spec->label,
+                 "serial %s, obtained by an earlier owner, goes live at the next restart only: %s",
+                 staged->leaf.serial, err.text);
+    }
+}
+
+static void load_attempt(acme_attempt_t *attempt, const job_t *job, const acme_record_set_t *set,
+                         apr_pool_t *scratch)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_ATTEMPT];
+
+    if (!set->present[ACME_REC_ATTEMPT]
+        || acme_attempt_parse(attempt, rec->payload, rec->len, scratch, NULL) != ACME_OK
+        || attempt->digest == NULL || strcmp(attempt->digest, job->digest) != 0) {
+        memset(attempt, 0, sizeof(*attempt));
+    }
+}
+
+/* F as root found it, replaced by what an earlier owner has obtained since. */
+static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
+{
+    acme_store_t *store = m->conf.store;
+    acme_facts_t facts = job->conf->facts;
+    acme_issued_t issued = job->conf->issued;
+    acme_attempt_t attempt;
+    acme_record_set_t set;
+    staged_t staged;
+    int changed;
+
+    memset(&attempt, 0, sizeof(attempt));
+    memset(&set, 0, sizeof(set));
+    if (store->load(store, &set, job->conf->spec->id, scratch, NULL) != ACME_OK) {
+        memset(&set, 0, sizeof(set));
+    }
+    changed = look_at_board(&facts, &issued, m, job, &set, scratch) == ACME_OK;
+    if (staged_pair(&staged, job, &set, now_of(m), scratch) == ACME_OK
+        && staged.leaf.not_before >= facts.not_before) {
+        finish_staged(m, job, &staged, scratch);
+        facts_of_leaf(&facts, job->conf->spec, &staged.leaf, staged.issued.directory);
+        issued = staged.issued;
+        changed = 1;
+    }
+    load_attempt(&attempt, job, &set, scratch);
+    if (changed || attempt.failures > 0) {
+        remember(job, &facts, &issued, &attempt);
+    }
+    else {
+        job->facts = facts;
+        job->issued = issued;
+    }
+}
+
+/* ---- which CA ---- */
+
+static const acme_ca_t *ca_at(const job_t *job, int i)
+{
+    return APR_ARRAY_IDX(job->conf->spec->cas, i, const acme_ca_t *);
+}
+
+static ca_t *ca_state_of(acme_manager_t *m, const acme_ca_t *ca)
+{
+    return ca->index >= 0 && ca->index < m->conf.n_accounts ? &m->cas[ca->index] : NULL;
+}
+
+static ca_t *ca_of(acme_manager_t *m, const job_t *job)
+{
+    return ca_state_of(m, ca_at(job, job->ca));
+}
+
+static int usable_cas(acme_manager_t *m, const job_t *job)
+{
+    int i, n = 0;
+
+    for (i = 0; i < job->conf->spec->cas->nelts; i++) {
+        const ca_t *ca = ca_state_of(m, ca_at(job, i));
+
+        n += ca != NULL && ca->session != NULL;
+    }
+    return n;
+}
+
+/* The first usable one from position i on. */
+static void choose_ca(acme_manager_t *m, job_t *job, int i)
+{
+    int n = job->conf->spec->cas->nelts;
+    int k;
+
+    for (k = 0; k < n; k++) {
+        const ca_t *ca = ca_state_of(m, ca_at(job, (i + k) % n));
+
+        if (ca != NULL && ca->session != NULL) {
+            job->ca = (i + k) % n;
+            return;
+        }
+    }
+}
+
+typedef enum { FAILOVER_NEVER, FAILOVER_COUNTED, FAILOVER_AT_ONCE } failover_t;
+
+/* Policy of one CA that another need not share. */
+static int is_refusal(const char *problem)
+{
+    static const char *const refusals[] = {"rejectedIdentifier", "unsupportedIdentifier", "caa"};
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        if (problem != NULL && strcmp(problem, refusals[i]) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static failover_t failover_class(const acme_error_t *err)
+{
+    if (is_refusal(err->problem)) {
+        return FAILOVER_AT_ONCE;
+    }
+    switch (err->kind) {
+    case ACME_E_NETWORK:
+    case ACME_E_TLS:
+    case ACME_E_HTTP:
+    case ACME_E_PROTOCOL:
+    case ACME_E_PROBLEM:
+        return FAILOVER_COUNTED;
+    case ACME_E_NONE:
+    case ACME_E_INTERNAL:
+    case ACME_E_CONFIG:
+    case ACME_E_SYSTEM:
+    case ACME_E_CHALLENGE: /* the next CA sees the same DNS */
+    case ACME_E_CERTIFICATE:
+    case ACME_E_STORE:
+    case ACME_E_SECURITY:
+    case ACME_E_STOPPED:
+        return FAILOVER_NEVER;
+    }
+    return FAILOVER_NEVER;
+}
+
+static int counted_kind(const char *kind)
+{
+    static const acme_error_kind_t counted[] = {
+        ACME_E_NETWORK, ACME_E_TLS, ACME_E_HTTP, ACME_E_PROTOCOL, ACME_E_PROBLEM
+    };
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
+        if (kind != NULL && strcmp(kind, acme_error_kind_name(counted[i])) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int failover_after(const job_t *job)
+{
+    return job->conf->spec->failover_after > 0 ? job->conf->spec->failover_after : 1;
+}
+
+/* Where a former owner left off; the record holds no CA, so this follows the rule it followed. */
+static void first_ca(acme_manager_t *m, job_t *job)
+{
+    apr_int64_t failures = job->attempt.failures;
+    int n = job->conf->spec->cas->nelts;
+    int at = 0;
+
+    if (failures > 0 && is_refusal(job->attempt.problem)) {
+        at = (int)(failures % n);
+    }
+    else if (failures > 0 && counted_kind(job->attempt.kind)) {
+        at = (int)(failures / failover_after(job) % n);
+    }
+    job->ca_failures = (int)(failures % failover_after(job));
+    choose_ca(m, job, at);
+}
+
+/* After a failure. Returns the failure's place on the ladder: each CA gets the short steps once. */
+static apr_int64_t next_ca(acme_manager_t *m, job_t *job, acme_error_t *err, apr_int64_t failures)
+{
+    int n = usable_cas(m, job);
+    failover_t class = failover_class(err);
+
+    if (n < 2) {
+        return failures;
+    }
+    job->ca_failures++;
+    if (class == FAILOVER_AT_ONCE
+        || (class == FAILOVER_COUNTED && job->ca_failures >= failover_after(job))) {
+        choose_ca(m, job, job->ca + 1);
+        job->ca_failures = 0;
+        if (failures < (apr_int64_t)failover_after(job) * n) {
+            err->retry = ACME_RETRY_LADDER;
+            err->not_before = 0; /* said by the CA that is left */
+            return 1;
+        }
+        return failures;
+    }
+    return failures < (apr_int64_t)failover_after(job) * n ? job->ca_failures : failures;
+}
+
+/* ---- deciding ---- */
+
+static const char *trouble_of(acme_manager_t *m, const job_t *job)
+{
+    const acme_ca_t *ca;
+
+    if (job->conf->spec->error != NULL) {
+        return job->conf->spec->error;
+    }
+    if (job->conf->trouble != NULL) {
+        return job->conf->trouble;
+    }
+    if (!job->conf->can_stage) {
+        return "its staging log cannot be written";
+    }
+    if (usable_cas(m, job) > 0) {
+        return NULL;
+    }
+    ca = ca_at(job, 0);
+    return ca->index >= 0 && ca->index < m->conf.n_accounts
+                   && m->conf.accounts[ca->index].trouble != NULL
+               ? m->conf.accounts[ca->index].trouble
+               : "no CA of it has a usable account key";
+}
+
+static void show(acme_manager_t *m, job_t *job, const char *state)
+{
+    const char *trouble = trouble_of(m, job);
+    acme_board_status_t status;
+
+    if (m->conf.board == NULL || job->conf->row < 0) {
+        return;
+    }
+    memset(&status, 0, sizeof(status));
+    apr_cpystrn(status.state, state, sizeof(status.state));
+    apr_cpystrn(status.why, job->decision.why != NULL ? job->decision.why : "", sizeof(status.why));
+    if (trouble != NULL) {
+        apr_cpystrn(status.error, trouble, sizeof(status.error));
+    }
+    else if (job->attempt.failures > 0 && job->attempt.text != NULL) {
+        apr_cpystrn(status.error, job->attempt.text, sizeof(status.error));
+        apr_cpystrn(status.step, job->attempt.step != NULL ? job->attempt.step : "",
+                    sizeof(status.step));
+    }
+    status.failures = (apr_uint32_t)job->attempt.failures;
+    status.next = job->decision.what == ACME_DO_HOLD ? 0 : job->decision.when;
+    status.not_before = job->facts.not_before;
+    status.not_after = job->facts.not_after;
+    apr_cpystrn(status.serial, job->facts.serial != NULL ? job->facts.serial : "",
+                sizeof(status.serial));
+    status.changed = now_of(m);
+    acme_board_status_write(m->conf.board, job->conf->row, &status);
+}
+
+/* Certificates that were obtained together need not be renewed in the same second. The name decides,
+ * so that a restart moves nothing. */
+static apr_interval_time_t spread(const job_t *job)
+{
+    apr_interval_time_t most = (job->facts.not_after - job->decision.renew_at) / 20;
+    apr_uint32_t hash = 2166136261u;
+    const char *c;
+
+    for (c = job->conf->spec->id; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * 16777619u;
+    }
+    most = most < 0 ? 0 : most > RENEWAL_SPREAD ? RENEWAL_SPREAD : most;
+    return most / 1024 * (hash >> 8 & 1023);
+}
+
+/* A clock that was set back must not stretch a wait. */
+static void mend_attempt(acme_attempt_t *attempt, apr_time_t now)
+{
+    apr_interval_time_t wait = attempt->not_before - attempt->last;
+
+    if (attempt->failures > 0 && attempt->last > now + FROM_THE_FUTURE) {
+        attempt->last = now;
+        attempt->not_before = acme_time_add(now, wait > 0 ? wait : 0);
+    }
+}
+
+static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
+{
+    acme_decision_t *d = &job->decision;
+    const acme_spec_t *spec = job->conf->spec;
+
+    memset(d, 0, sizeof(*d));
+    if (trouble_of(m, job) != NULL) {
+        d->what = ACME_DO_HOLD;
+        d->when = acme_time_add(now, LOOK_AGAIN_AT_MOST);
+        d->why = "configuration";
+    }
+    else {
+        mend_attempt(&job->attempt, now);
+        acme_policy_decide(d, spec, &job->facts, job->attempt.failures > 0 ? &job->attempt : NULL,
+                           job->digest, job->forced, now);
+        if (d->what == ACME_DO_ORDER && d->renewal && !job->forced && job->attempt.failures == 0
+            && d->renew_at > 0 && job->facts.names_ok && job->facts.directory_ok
+            && now < d->renew_at + spread(job)) {
+            d->what = ACME_DO_NOTHING;
+            d->when = d->renew_at + spread(job);
+        }
+    }
+    job->state = d->what == ACME_DO_ORDER ? JOB_READY : JOB_IDLE;
+    job->due = d->when;
+    if (job->due < now + LOOK_AGAIN_AT_LEAST) {
+        job->due = now + LOOK_AGAIN_AT_LEAST;
+    }
+    show(m, job, d->what == ACME_DO_HOLD ? "held" : job->attempt.failures > 0 ? "failed" : "idle");
+}
+
+/* ---- one attempt ---- */
+
+static void end_attempt(job_t *job)
+{
+    apr_pool_t *pool = job->pool;
+
+    job->client = NULL;
+    job->status = NULL;
+    job->pool = NULL;
+    if (pool != NULL) {
+        apr_pool_destroy(pool);
+    }
+}
+
+static void begin_status(const job_t *job)
+{
+    acme_board_status_t *status = job->status;
+
+    apr_cpystrn(status->why, job->decision.why != NULL ? job->decision.why : "",
+                sizeof(status->why));
+    if (job->attempt.failures > 0 && job->attempt.text != NULL) {
+        apr_cpystrn(status->error, job->attempt.text, sizeof(status->error));
+    }
+    status->failures = (apr_uint32_t)job->attempt.failures;
+    status->not_before = job->facts.not_before;
+    status->not_after = job->facts.not_after;
+    apr_cpystrn(status->serial, job->facts.serial != NULL ? job->facts.serial : "",
+                sizeof(status->serial));
+}
+
+static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error_t *err)
+{
+    acme_challenge_type_t types[ACME_CH_TYPES];
+    acme_client_conf_t conf;
+    int n;
+
+    memset(&conf, 0, sizeof(conf));
+    conf.spec = job->conf->spec;
+    conf.ca = ca_at(job, job->ca);
+    conf.row = job->conf->row;
+    conf.session = ca->session;
+    conf.store = m->conf.store;
+    conf.presenters = m->presenters;
+    conf.board = m->conf.board;
+    conf.status = job->status;
+    conf.log = m->conf.log;
+    conf.stop = &m->stop;
+    conf.random = m->conf.random;
+    conf.random_baton = m->conf.random_baton;
+    conf.now = m->conf.now;
+    conf.now_baton = m->conf.now_baton;
+    n = acme_policy_challenges(types, conf.spec, job->issued.challenge,
+                               job->attempt.failures > 0 ? &job->attempt : NULL);
+    return acme_client_create(&job->client, &conf, types, n, job->pool, err);
+}
+
+static void set_ca_state(acme_manager_t *m, ca_t *ca, ca_state_t state)
+{
+    pthread_mutex_lock(&m->mutex);
+    ca->state = state;
+    pthread_cond_broadcast(&m->work);
+    pthread_mutex_unlock(&m->mutex);
+}
+
+/* ACME_AGAIN: the CA asked for a rest. */
+static acme_rv_t begin_attempt(acme_manager_t *m, job_t *job, ca_t *ca, apr_time_t *until,
+                               acme_error_t *err)
+{
+    int row = job->conf->row;
+
+    *until = acme_session_paused(ca->session);
+    if (*until > now_of(m)) {
+        return ACME_AGAIN;
+    }
+    if (apr_pool_create_unmanaged_ex(&job->pool, NULL, NULL) != APR_SUCCESS) {
+        job->pool = NULL;
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0725", "no memory for an order");
+    }
+    if (job->forced) {
+        job->forced = 0;
+        if (m->conf.board != NULL && row >= 0) {
+            acme_board_retry_ack_set(m->conf.board, row, m->conf.config);
+        }
+    }
+    acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0726", job->conf->spec->label, "ordering from %s: %s",
+             ca_at(job, job->ca)->name, job->decision.why != NULL ? job->decision.why : "");
+    if (acme_session_ready(ca->session, job->pool, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    set_ca_state(m, ca, CA_ANSWERS);
+    job->status = apr_pcalloc(job->pool, sizeof(*job->status));
+    begin_status(job);
+    return make_client(m, job, ca, err);
+}
+
+static void record_attempt(acme_manager_t *m, const job_t *job, const acme_attempt_t *attempt)
+{
+    acme_store_t *store = m->conf.store;
+    const char *payload;
+    acme_error_t err;
+    apr_pool_t *pool;
+
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
+        return;
+    }
+    acme_error_clear(&err);
+    payload = acme_attempt_payload(attempt, pool);
+    if (store->append(store, job->conf->spec->id, ACME_REC_ATTEMPT, payload, strlen(payload),
+                      now_of(m), pool, &err) != ACME_OK) {
+        acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0727", job->conf->spec->label,
+                 "the attempt could not be recorded: %s", err.text);
+    }
+    apr_pool_destroy(pool);
+}
+
+static apr_interval_time_t lifetime_of(const acme_facts_t *facts)
+{
+    return facts->have && facts->not_after > facts->not_before
+               ? facts->not_after - facts->not_before : 0;
+}
+
+/* One line for each failure, with the very moment that is on record. */
+static void log_failure(acme_manager_t *m, const job_t *job, const acme_error_t *err,
+                        const acme_attempt_t *attempt, const acme_ca_t *ca)
+{
+    acme_log_level_t level = err->retry == ACME_RETRY_HUMAN ? ACME_LOG_ERR : ACME_LOG_WARNING;
+    const acme_ca_t *next = ca_at(job, job->ca);
+    apr_size_t step_len = strlen(attempt->step);
+    char when[ACME_TIME_TEXT];
+    int named = strncmp(err->text, attempt->step, step_len) == 0 && err->text[step_len] == ':';
+
+    acme_log(m->conf.log, level, err->code[0] != '\0' ? err->code : "AC0714",
+             job->conf->spec->label,
+             "%s%s%s (%s); attempt %" APR_INT64_T_FMT ", next try at %s%s%s",
+             named ? "" : attempt->step, named ? "" : ": ", err->text, ca->name, attempt->failures,
+             acme_time_format(when, attempt->not_before), next != ca ? " with " : "",
+             next != ca ? next->name : "");
+}
+
+static void log_rest(acme_manager_t *m, const job_t *job, ca_t *ca)
+{
+    apr_time_t until = acme_session_paused(ca->session);
+    char when[ACME_TIME_TEXT];
+    int news;
+
+    pthread_mutex_lock(&m->mutex);
+    news = until > now_of(m) && until != ca->rest_told;
+    ca->rest_told = until;
+    pthread_mutex_unlock(&m->mutex);
+    if (news) {
+        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0702", job->conf->spec->label,
+                 "%s asks for a rest: no new order there before %s", ca_at(job, job->ca)->name,
+                 acme_time_format(when, until));
+    }
+}
+
+static apr_time_t whole_second_after(apr_time_t t)
+{
+    return (t + APR_USEC_PER_SEC - 1) / APR_USEC_PER_SEC * APR_USEC_PER_SEC;
+}
+
+static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *cause)
+{
+    const acme_client_t *client = job->client;
+    const acme_ca_t *tried = ca_at(job, job->ca);
+    acme_error_t err = *cause;
+    acme_attempt_t attempt;
+    apr_int64_t place;
+
+    memset(&attempt, 0, sizeof(attempt));
+    attempt.failures = job->attempt.failures + 1;
+    attempt.last = now_of(m);
+    attempt.kind = acme_error_kind_name(err.kind);
+    attempt.problem = err.problem;
+    attempt.text = err.text;
+    attempt.step = client != NULL ? acme_client_step(client) : "account";
+    attempt.challenge = client != NULL && err.kind == ACME_E_CHALLENGE
+                            ? acme_client_challenge(client) : "";
+    attempt.digest = job->digest;
+    log_rest(m, job, ca);
+    place = next_ca(m, job, &err, attempt.failures);
+    attempt.not_before = whole_second_after(
+        acme_backoff_next(attempt.last, place, &err, lifetime_of(&job->facts), random_of(m)));
+    record_attempt(m, job, &attempt);
+    log_failure(m, job, cause, &attempt, tried);
+    remember(job, &job->facts, &job->issued, &attempt);
+    end_attempt(job);
+}
+
+static void succeeded(acme_manager_t *m, job_t *job)
+{
+    const acme_order_t *order = acme_client_order(job->client);
+    acme_attempt_t none;
+    acme_issued_t issued;
+    acme_facts_t facts;
+
+    memset(&none, 0, sizeof(none));
+    memset(&issued, 0, sizeof(issued));
+    facts_of_leaf(&facts, job->conf->spec, acme_client_leaf(job->client), order->directory);
+    issued.directory = order->directory;
+    issued.spec_digest = job->conf->spec->digest;
+    issued.challenge = order->challenge_used != NULL && *order->challenge_used != '\0'
+                           ? order->challenge_used : job->issued.challenge;
+    issued.issued = now_of(m);
+    if (job->attempt.failures > 0) {
+        none.kind = none.problem = none.text = none.step = none.challenge = "";
+        none.digest = job->digest;
+        record_attempt(m, job, &none);
+    }
+    job->told = 0;
+    job->ca_failures = 0;
+    remember(job, &facts, &issued, &none);
+    end_attempt(job);
+}
+
+static void log_next(acme_manager_t *m, const job_t *job)
+{
+    apr_time_t renew_at = job->decision.renew_at;
+    char when[ACME_TIME_TEXT];
+
+    if (renew_at > 0) {
+        acme_log(m->conf.log, ACME_LOG_INFO, "AC0721", job->conf->spec->label,
+                 "next renewal at %s", acme_time_format(when, renew_at));
+    }
+}
+
+/* ---- workers ---- */
+
+typedef struct {
+    acme_rv_t rv;
+    apr_time_t until;
+    acme_error_t err;
+} outcome_t;
+
+/* Without the mutex: the job is the worker's. */
+static void work_on(outcome_t *o, acme_manager_t *m, job_t *job, ca_t *ca)
+{
+    acme_error_clear(&o->err);
+    o->until = 0;
+    o->rv = job->client != NULL ? ACME_OK : begin_attempt(m, job, ca, &o->until, &o->err);
+    if (o->rv == ACME_OK) {
+        o->rv = acme_client_run(job->client, &o->until, &o->err);
+    }
+    if (o->rv == ACME_OK) {
+        succeeded(m, job);
+    }
+    else if (o->rv == ACME_FAIL && o->err.kind != ACME_E_STOPPED) {
+        failed(m, job, ca, &o->err);
+    }
+}
+
+/* With the mutex: gives the job back. */
+static void give_back(acme_manager_t *m, job_t *job, ca_t *ca, const outcome_t *o)
+{
+    apr_time_t now = now_of(m);
+
+    ca->running--;
+    if (o->rv == ACME_FAIL && (o->err.kind == ACME_E_NETWORK || o->err.kind == ACME_E_TLS)) {
+        ca->state = CA_UNKNOWN;
+    }
+    else if (ca->state == CA_ASKED) {
+        ca->state = CA_UNKNOWN;
+    }
+    if (o->rv == ACME_AGAIN) {
+        job->state = job->client != NULL ? JOB_WAITING : JOB_IDLE;
+        job->due = m->shifted == job->shifted ? o->until : now;
+    }
+    else if (o->rv == ACME_FAIL && o->err.kind == ACME_E_STOPPED) {
+        job->state = JOB_IDLE;
+        job->due = now + LOOK_AGAIN_AT_LEAST;
+        end_attempt(job);
+    }
+    else {
+        decide(m, job, now);
+        if (o->rv == ACME_OK) {
+            log_next(m, job);
+        }
+    }
+}
+
+/* Orders that run go first, then certificates that nothing valid stands in for, then what expires
+ * first. */
+static int before(const job_t *a, const job_t *b)
+{
+    if ((a->client != NULL) != (b->client != NULL)) {
+        return a->client != NULL;
+    }
+    if (a->decision.renewal != b->decision.renewal) {
+        return !a->decision.renewal;
+    }
+    return a->facts.not_after < b->facts.not_after;
+}
+
+/* A CA that stalls may hold all workers but one while others are wanted. */
+static int may_start(const acme_manager_t *m, const job_t *job, const ca_t *ca)
+{
+    int most = m->cas_wanted > 1 && m->n_threads > 1 ? m->n_threads - 1 : m->n_threads;
+
+    return (job->client != NULL || ca->state != CA_ASKED) && ca->running < most;
+}
+
+static job_t *pick(acme_manager_t *m)
+{
+    job_t *best = NULL;
+    int i;
+
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        job_t *job = &m->jobs[i];
+
+        if (job->state != JOB_READY) {
+            continue;
+        }
+        if (!may_start(m, job, ca_of(m, job))) {
+            m->passed_over = 1;
+        }
+        else if (best == NULL || before(job, best)) {
+            best = job;
+        }
+    }
+    return best;
+}
+
+/* With the mutex, which is not held while the job runs. */
+static void run_job(acme_manager_t *m, job_t *job)
+{
+    ca_t *ca = ca_of(m, job);
+    outcome_t outcome;
+
+    job->state = JOB_RUNNING;
+    ca->running++;
+    if (ca->state == CA_UNKNOWN && job->client == NULL) {
+        ca->state = CA_ASKED;
+    }
+    if (job->client != NULL && job->shifted != m->shifted) {
+        acme_client_clock_moved(job->client, m->shifted - job->shifted);
+    }
+    job->shifted = m->shifted;
+    pthread_mutex_unlock(&m->mutex);
+    work_on(&outcome, m, job, ca);
+    pthread_mutex_lock(&m->mutex);
+    give_back(m, job, ca, &outcome);
+    if (m->passed_over) {
+        m->passed_over = 0;
+        pthread_cond_broadcast(&m->work);
+    }
+    m->woken = 1;
+    pthread_cond_signal(&m->tick);
+}
+
+static int quitting(void *baton)
+{
+    acme_manager_t *m = baton;
+
+    return __atomic_load_n(&m->quit, __ATOMIC_ACQUIRE);
+}
+
+static void *APR_THREAD_FUNC worker(apr_thread_t *thread, void *baton)
+{
+    acme_manager_t *m = baton;
+    job_t *job;
+
+    pthread_mutex_lock(&m->mutex);
+    while (!quitting(m)) {
+        job = pick(m);
+        if (job != NULL) {
+            run_job(m, job);
+        }
+        else {
+            pthread_cond_wait(&m->work, &m->mutex);
+        }
+    }
+    pthread_mutex_unlock(&m->mutex);
+    apr_thread_exit(thread, APR_SUCCESS);
+    return NULL;
+}
+
+static void start_workers(acme_manager_t *m)
+{
+    int wanted = m->conf.workers > 0 ? m->conf.workers : 1;
+    sigset_t all, former;
+    apr_status_t status = APR_SUCCESS;
+
+    m->threads = apr_pcalloc(m->pool, sizeof(*m->threads) * (apr_size_t)wanted);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &former);
+    pthread_mutex_lock(&m->mutex);
+    while (m->n_threads < wanted && status == APR_SUCCESS) {
+        status = apr_thread_create(&m->threads[m->n_threads], NULL, worker, m, m->pool);
+        m->n_threads += status == APR_SUCCESS;
+    }
+    pthread_mutex_unlock(&m->mutex);
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
+    if (m->n_threads < wanted) {
+        acme_log(m->conf.log, ACME_LOG_ERR, "AC0728", NULL, "%d of %d workers could be started",
+                 m->n_threads, wanted);
+    }
+}
+
+static void join_workers(acme_manager_t *m)
+{
+    apr_status_t status;
+    int i;
+
+    __atomic_store_n(&m->quit, 1, __ATOMIC_RELEASE);
+    pthread_mutex_lock(&m->mutex);
+    pthread_cond_broadcast(&m->work);
+    pthread_mutex_unlock(&m->mutex);
+    for (i = 0; i < m->n_threads; i++) {
+        apr_thread_join(&status, m->threads[i]);
+    }
+    m->n_threads = 0;
+}
+
+/* ---- the clock and the queue ---- */
+
+/* At a quarter, a tenth and a thirtieth of the lifetime left, once each, if it is not just waiting for
+ * its renewal. */
+static void warn_of_expiry(acme_manager_t *m, job_t *job, apr_time_t now)
+{
+    static const int parts[] = {4, 10, 30};
+    apr_interval_time_t lifetime = lifetime_of(&job->facts);
+    const char *trouble = trouble_of(m, job);
+    char when[ACME_TIME_TEXT];
+    int i, news = 0;
+
+    if (lifetime == 0 || (job->attempt.failures == 0 && trouble == NULL)) {
+        return;
+    }
+    for (i = 0; i < 3; i++) {
+        if (job->facts.not_after - now <= lifetime / parts[i] && !(job->told & 1 << i)) {
+            job->told |= 1 << i;
+            news = 1;
+        }
+    }
+    if (news) {
+        acme_log(m->conf.log, ACME_LOG_ERR, "AC0704", job->conf->spec->label,
+                 "%s at %s and is not renewed: %s",
+                 job->facts.not_after <= now ? "has expired" : "expires",
+                 acme_time_format(when, job->facts.not_after),
+                 trouble != NULL ? trouble : job->attempt.text != NULL ? job->attempt.text : "");
+    }
+}
+
+static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
+{
+    int i;
+
+    if (m->scanned != 0 && steady - m->scanned < EXPIRY_SCAN) {
+        return;
+    }
+    m->scanned = steady;
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        if (m->jobs[i].state != JOB_RUNNING) {
+            warn_of_expiry(m, &m->jobs[i], now);
+        }
+    }
+}
+
+/* Waits of an order move with the clock; everything else is decided anew. */
+static void clock_jumped(acme_manager_t *m, apr_interval_time_t by, apr_time_t now)
+{
+    apr_interval_time_t size = by < 0 ? -by : by;
+    int i;
+
+    acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0703", NULL,
+             "the clock jumped %s by %" APR_INT64_T_FMT " s", by < 0 ? "back" : "forward",
+             (apr_int64_t)apr_time_sec(size));
+    m->shifted += by;
+    m->scanned = 0;
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        job_t *job = &m->jobs[i];
+
+        if (job->state == JOB_WAITING) {
+            job->due = acme_time_add(job->due, by);
+        }
+        else if (job->state == JOB_IDLE) {
+            job->due = now;
+        }
+    }
+}
+
+static void watch_clock(acme_manager_t *m, apr_time_t now, apr_time_t steady)
+{
+    apr_interval_time_t by = (now - m->wall) - (steady - m->steady);
+
+    if (m->steady != 0 && (by > JUMP || by < -JUMP)) {
+        clock_jumped(m, by, now);
+    }
+    m->wall = now;
+    m->steady = steady;
+}
+
+/* Makes ready what is due. Returns when the next one will be; *ready: workers are wanted. */
+static apr_time_t ripen(acme_manager_t *m, apr_time_t now, int *ready)
+{
+    apr_time_t next = acme_time_add(now, SLICE);
+    int i;
+
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        job_t *job = &m->jobs[i];
+
+        if (job->state == JOB_WAITING && job->due <= now) {
+            job->state = JOB_READY;
+        }
+        else if (job->state == JOB_IDLE && job->due <= now) {
+            decide(m, job, now);
+        }
+        if (job->state == JOB_READY) {
+            *ready = 1;
+        }
+        else if (job->state != JOB_RUNNING && job->due < next) {
+            next = job->due;
+        }
+    }
+    return next;
+}
+
+/* By the clock that only grows: a jump of the other one must not stretch the wait. */
+static void sleep_until_woken(acme_manager_t *m, apr_interval_time_t wait)
+{
+    struct timespec until;
+    apr_int64_t ns;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    ns = until.tv_nsec + (apr_int64_t)wait * 1000;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    while (!m->woken && pthread_cond_timedwait(&m->tick, &m->mutex, &until) == 0) {
+    }
+    m->woken = 0;
+}
+
+static void slice(acme_manager_t *m)
+{
+    apr_time_t now = now_of(m);
+    apr_time_t steady = acme_net_now();
+    apr_time_t next;
+    int ready = 0;
+
+    pthread_mutex_lock(&m->mutex);
+    watch_clock(m, now, steady);
+    scan_expiry(m, now, steady);
+    next = ripen(m, now, &ready);
+    if (ready) {
+        pthread_cond_broadcast(&m->work);
+    }
+    if (next > now) {
+        sleep_until_woken(m, next - now < SLICE ? next - now : SLICE);
+    }
+    pthread_mutex_unlock(&m->mutex);
+}
+
+/* ---- start ---- */
+
+typedef struct {
+    int valid, due, failing, missing, held;
+} tally_t;
+
+static void count(tally_t *tally, const job_t *job)
+{
+    if (job->decision.what == ACME_DO_HOLD) {
+        tally->held++;
+    }
+    if (!job->facts.have) {
+        tally->missing++;
+    }
+    else if (job->attempt.failures > 0) {
+        tally->failing++;
+    }
+    else if (job->decision.what == ACME_DO_ORDER) {
+        tally->due++;
+    }
+    else {
+        tally->valid++;
+    }
+}
+
+static const char *ca_names(const acme_manager_t *m, apr_pool_t *pool)
+{
+    const char *names = NULL;
+    int i;
+
+    for (i = 0; i < m->conf.n_accounts; i++) {
+        if (m->cas[i].wanted) {
+            const char *name = m->conf.accounts[i].ca->name;
+
+            names = names != NULL ? apr_pstrcat(pool, names, ", ", name, NULL) : name;
+        }
+    }
+    return names != NULL ? names : "none";
+}
+
+static void summarize(const acme_manager_t *m)
+{
+    apr_pool_t *scratch;
+    tally_t tally;
+    int i;
+
+    memset(&tally, 0, sizeof(tally));
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        count(&tally, &m->jobs[i]);
+    }
+    apr_pool_create(&scratch, m->pool);
+    acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0710", NULL,
+             "%d certificate%s: %d valid, %d due, %d failing, %d never issued%s; CA %s",
+             m->conf.n_jobs, m->conf.n_jobs == 1 ? "" : "s", tally.valid, tally.due, tally.failing,
+             tally.missing, tally.held > 0 ? apr_psprintf(scratch, " (%d held)", tally.held) : "",
+             ca_names(m, scratch));
+    acme_log(m->conf.log, ACME_LOG_INFO, "AC0713", NULL, "owner is pid %ld", (long)getpid());
+    apr_pool_destroy(scratch);
+}
+
+static void load_all(acme_manager_t *m)
+{
+    apr_time_t now = now_of(m);
+    apr_pool_t *scratch;
+    int i;
+
+    apr_pool_create(&scratch, m->pool);
+    for (i = 0; i < m->conf.n_jobs && !acme_stopped(&m->conf.stop); i++) {
+        job_t *job = &m->jobs[i];
+
+        load_job(m, job, scratch);
+        first_ca(m, job);
+        job->forced = job->conf->retry_now
+                      && (m->conf.board == NULL || job->conf->row < 0
+                          || acme_board_retry_ack(m->conf.board, job->conf->row)
+                             != m->conf.config);
+        decide(m, job, now);
+        apr_pool_clear(scratch);
+    }
+    apr_pool_destroy(scratch);
+}
+
+static acme_rv_t make_session(acme_manager_t *m, int i, acme_error_t *err)
+{
+    const acme_account_conf_t *account = &m->conf.accounts[i];
+    ca_t *ca = &m->cas[i];
+    acme_transport_conf_t transport;
+    acme_session_conf_t conf;
+
+    memset(&transport, 0, sizeof(transport));
+    memset(&conf, 0, sizeof(conf));
+    if (apr_pool_create_unmanaged_ex(&ca->pool, NULL, NULL) != APR_SUCCESS) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0729", "no memory for a session");
+    }
+    if (acme_key_from_jwk(&conf.key, account->jwk, strlen(account->jwk), ca->pool, err)
+        != ACME_OK) {
+        return ACME_FAIL;
+    }
+    transport.ca_file = account->ca->ca_file;
+    transport.proxy = account->ca->proxy;
+    transport.user_agent = m->conf.user_agent;
+    conf.ca = account->ca;
+    conf.account_id = account->account_id;
+    conf.store = m->conf.store;
+    conf.log = m->conf.log;
+    conf.transport = acme_transport_create(&transport, ca->pool);
+    conf.stop = &m->stop;
+    conf.now = m->conf.now;
+    conf.now_baton = m->conf.now_baton;
+    return acme_session_create(&ca->session, &conf, ca->pool, err);
+}
+
+static void make_sessions(acme_manager_t *m)
+{
+    acme_error_t err;
+    int i, k;
+
+    for (i = 0; i < m->conf.n_accounts; i++) {
+        acme_error_clear(&err);
+        if (m->conf.accounts[i].jwk != NULL && make_session(m, i, &err) != ACME_OK) {
+            m->cas[i].session = NULL;
+            acme_log(m->conf.log, ACME_LOG_ERR, "AC0715", NULL, "%s: %s",
+                     m->conf.accounts[i].ca->name, err.text);
+        }
+    }
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        for (k = 0; k < m->jobs[i].conf->spec->cas->nelts; k++) {
+            ca_t *ca = ca_state_of(m, ca_at(&m->jobs[i], k));
+
+            if (ca != NULL && !ca->wanted) {
+                ca->wanted = 1;
+                m->cas_wanted++;
+            }
+        }
+    }
+}
+
+static apr_status_t manager_cleanup(void *data)
+{
+    acme_manager_t *m = data;
+    int i;
+
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        end_attempt(&m->jobs[i]);
+        if (m->jobs[i].memo != NULL) {
+            apr_pool_destroy(m->jobs[i].memo);
+        }
+    }
+    for (i = 0; i < m->conf.n_accounts; i++) {
+        if (m->cas[i].pool != NULL) {
+            apr_pool_destroy(m->cas[i].pool);
+        }
+    }
+    pthread_cond_destroy(&m->work);
+    pthread_cond_destroy(&m->tick);
+    pthread_mutex_destroy(&m->mutex);
+    return APR_SUCCESS;
+}
+
+static int make_locks(acme_manager_t *m)
+{
+    pthread_condattr_t attr;
+    int rc;
+
+    if (pthread_condattr_init(&attr) != 0) {
+        return 0;
+    }
+    rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    rc = rc != 0 ? rc : pthread_cond_init(&m->tick, &attr);
+    pthread_condattr_destroy(&attr);
+    return rc == 0 && pthread_cond_init(&m->work, NULL) == 0
+           && pthread_mutex_init(&m->mutex, NULL) == 0;
+}
+
+acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *conf,
+                              apr_pool_t *pool, acme_error_t *err)
+{
+    acme_manager_t *m = apr_pcalloc(pool, sizeof(*m));
+    int i;
+
+    *out = NULL;
+    m->conf = *conf;
+    m->pool = pool;
+    m->stop.stopped = quitting;
+    m->stop.baton = m;
+    m->jobs = apr_pcalloc(pool, sizeof(*m->jobs) * (apr_size_t)(conf->n_jobs + 1));
+    m->cas = apr_pcalloc(pool, sizeof(*m->cas) * (apr_size_t)(conf->n_accounts + 1));
+    for (i = 0; i < conf->n_jobs; i++) {
+        m->jobs[i].conf = &conf->jobs[i];
+        m->jobs[i].digest = acme_spec_attempt_digest(conf->jobs[i].spec, pool);
+    }
+    if (!make_locks(m)) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0730", "no locks for the manager");
+    }
+    apr_pool_cleanup_register(pool, m, manager_cleanup, apr_pool_cleanup_null);
+    if (acme_present_ctx_create(&m->presenters, conf->board, conf->now, conf->now_baton, pool, err)
+        != ACME_OK) {
+        return ACME_FAIL;
+    }
+    make_sessions(m);
+    *out = m;
+    return ACME_OK;
+}
+
+void acme_manager_run(acme_manager_t *m)
+{
+    load_all(m);
+    summarize(m);
+    start_workers(m);
+    while (!acme_stopped(&m->conf.stop)) {
+        slice(m);
+    }
+    join_workers(m);
+}
+
+void acme_manager_wake(acme_manager_t *m)
+{
+    pthread_mutex_lock(&m->mutex);
+    m->woken = 1;
+    pthread_cond_signal(&m->tick);
+    pthread_mutex_unlock(&m->mutex);
+}
