@@ -38,12 +38,20 @@ const char *acme_session_thumbprint(acme_session_t *session);
 const char *acme_session_orders_url(acme_session_t *session); /* or NULL */
 const char *acme_session_kid(acme_session_t *session);
 
-/* One signed request with kid; payload NULL = POST-as-GET. badNonce is retried with the nonce it
+/* One signed request with kid, to be called after acme_session_ready said ACME_OK; payload NULL = POST-as-GET. badNonce is retried with the nonce it
  * brought, at most 5 times. *out: the response, any status but badNonce. ACME_FAIL: transport error;
- * *maybe_sent as acme_transport_exchange. Not for newAccount. */
+ * *maybe_sent as acme_transport_exchange. Not for newAccount. When newOrder is not found at the place a
+ * kept directory names, the directory is fetched again and the request goes to its new place. */
 acme_rv_t acme_session_post(acme_http_response_t **out, acme_session_t *session, const char *url,
                             const char *payload, apr_size_t body_max, int *maybe_sent,
                             apr_pool_t *pool, acme_error_t *err);
+
+/* From a response that is not 2xx: as acme_problem_from_response (out may be NULL), and what concerns
+ * the whole CA is done: pauses it when the answer says so (ca_wide with Retry-After), names the page
+ * to visit for userActionRequired (AC0311, HUMAN). Returns ACME_FAIL. */
+acme_rv_t acme_session_refused(acme_problem_t **out, acme_session_t *session,
+                               const acme_http_response_t *response, apr_pool_t *pool,
+                               acme_error_t *err);
 
 /* The CA answered accountDoesNotExist: register again at the next acme_session_ready. ACME_FAIL when
  * that was done within 24 h already (AC0307). */

@@ -15,15 +15,28 @@ int acme_stopped(const acme_stop_t *stop); /* stop may be NULL */
 
 #define ACME_WAIT_SLICE apr_time_from_msec(200)
 
+/* The clock all deadlines of this layer are measured by: it only grows, whatever is done to the
+ * time of day, and means nothing outside the process. */
+apr_time_t acme_net_now(void);
+
 /* Resolves in a detached thread of its own (no OpenSSL state, nothing freed twice when nobody waits
  * for it any more), then tries every address in turn until one connects; each connect at most 10 s,
- * all within deadline (absolute, APR_INT64_MAX: none). The socket is non-blocking with CLOEXEC. */
+ * all within deadline (of acme_net_now; APR_INT64_MAX: none). The socket is non-blocking with
+ * CLOEXEC, and closed with the pool. AC0201 no address, AC0202 no connection, AC0206 no descriptor. */
 acme_rv_t acme_net_connect(apr_socket_t **out, const char *host, apr_port_t port,
                            apr_time_t deadline, const acme_stop_t *stop, apr_pool_t *pool,
                            acme_error_t *err);
 
-/* Waits for readability (want_write 0) or writability until deadline. */
+/* Waits for readability (want_write 0) or writability until deadline. An error on the socket counts
+ * as ready: the next call finds it. Time-out: ACME_E_NETWORK with status APR_TIMEUP, AC0205. */
 acme_rv_t acme_net_wait(apr_socket_t *socket, int want_write, apr_time_t deadline,
+                        const acme_stop_t *stop, acme_error_t *err);
+
+/* Plain bytes, for talking to a proxy; never raises SIGPIPE. Write sends all; read gives some
+ * (*len > 0), or *len = 0 when the peer has closed. */
+acme_rv_t acme_net_write(apr_socket_t *socket, const char *data, apr_size_t len,
+                         apr_time_t deadline, const acme_stop_t *stop, acme_error_t *err);
+acme_rv_t acme_net_read(apr_socket_t *socket, char *buffer, apr_size_t *len, apr_time_t deadline,
                         const acme_stop_t *stop, acme_error_t *err);
 
 #endif
