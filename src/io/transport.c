@@ -321,6 +321,14 @@ static acme_rv_t proxy_open(connection_t *c, const acme_url_t *url, const exchan
 
 /* ---- one exchange ---- */
 
+/* How long the next sign of life may take. */
+static apr_time_t patience(const exchange_t *x)
+{
+    apr_time_t limit = acme_net_now() + x->transport->conf.silence;
+
+    return limit < x->deadline ? limit : x->deadline;
+}
+
 static acme_rv_t connection_establish(connection_t *c, const exchange_t *x, acme_error_t *err)
 {
     const acme_url_t *url = x->request->url;
@@ -336,7 +344,7 @@ static acme_rv_t connection_establish(connection_t *c, const exchange_t *x, acme
     if (rv != ACME_OK) {
         return rv;
     }
-    return acme_tls_connect(&c->tls, c->trust->tls, c->socket, url->host, url->is_ip, x->deadline,
+    return acme_tls_connect(&c->tls, c->trust->tls, c->socket, url->host, url->is_ip, patience(x),
                             x->stop, c->pool, err);
 }
 
@@ -396,7 +404,6 @@ static acme_rv_t receive(exchange_t *x, connection_t *c, int *clean, acme_error_
     while (rv == ACME_AGAIN) {
         char buffer[READ_SIZE];
         apr_size_t len = sizeof(buffer), used = 0;
-        apr_time_t limit = acme_net_now() + x->transport->conf.silence;
 
         if (acme_stopped(x->stop)) {
             return acme_error_set(err, ACME_E_STOPPED, NULL, "stopped");
@@ -405,8 +412,7 @@ static acme_rv_t receive(exchange_t *x, connection_t *c, int *clean, acme_error_
             return acme_error_system(err, ACME_E_NETWORK, "AC0215", APR_TIMEUP,
                                      "%s: the response takes too long", x->request->url->host);
         }
-        rv = acme_tls_read(c->tls, buffer, &len, limit < x->deadline ? limit : x->deadline,
-                           x->stop, err);
+        rv = acme_tls_read(c->tls, buffer, &len, patience(x), x->stop, err);
         if (rv != ACME_OK) {
             return rv;
         }

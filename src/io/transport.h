@@ -14,7 +14,7 @@ typedef struct {
     const char *proxy;      /* "http://host:port" for CONNECT, or NULL */
     const char *user_agent;
     apr_interval_time_t timeout;     /* of one exchange, connect to last byte; 0: 60 s */
-    apr_interval_time_t silence;     /* no byte for so long: give up; 0: 30 s */
+    apr_interval_time_t silence;     /* no byte, no finished handshake for so long: give up; 0: 30 s */
     int idle_max;                    /* kept connections; 0: 8 */
     apr_interval_time_t idle_time;   /* 0: 30 s */
 } acme_transport_conf_t;
