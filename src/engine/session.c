@@ -918,8 +918,8 @@ static acme_rv_t account_adopt(acme_session_t *s, const acme_http_response_t *re
     }
     if (account->status != ACME_ACCOUNT_VALID) {
         return refine(err, NULL, ACME_RETRY_HUMAN, "AC0308",
-                      "%s: the account is %s at the CA; a new account needs a new key file: move %s "
-                      "away and restart", ca_name(s),
+                      "%s: the account is %s at the CA; a new account needs a new key file: move "
+                      "%s away and restart", ca_name(s),
                       account->status == ACME_ACCOUNT_REVOKED ? "revoked" : "deactivated",
                       s->conf.ca->auth_path ? s->conf.ca->auth_path : "AcmeAuthPath's file");
     }
@@ -1005,8 +1005,8 @@ acme_rv_t acme_session_account_lost(acme_session_t *session, acme_error_t *err)
                       "24 h already", ca_name(session));
     }
     acme_log(session->conf.log, ACME_LOG_WARNING, "AC0379", NULL,
-             "%s: the CA does not know the account any more; registering it again with the same key",
-             ca_name(session));
+             "%s: the CA does not know the account any more; registering it again with the same "
+             "key", ca_name(session));
     if (apr_pool_create_unmanaged_ex(&scratch, NULL, NULL) == APR_SUCCESS) {
         record_save(session, scratch);
         apr_pool_destroy(scratch);
@@ -1028,9 +1028,9 @@ static const char *contacts_payload(const acme_session_t *s, apr_pool_t *pool)
     return acme_json_dump(json, pool);
 }
 
-/* An account update (RFC 8555 section 7.3.2). Contacts the CA does not like are no reason to leave a
- * server without certificate: one line, and not sent again. Fails only when asked to stop or when
- * the account has gone. */
+/* An account update (RFC 8555 section 7.3.2). Contacts the CA does not like are no reason to leave
+ * a server without certificate: one line, and not sent again. Fails only when asked to stop or
+ * when the account has gone. */
 static acme_rv_t contacts_send(acme_session_t *s, apr_pool_t *scratch, acme_error_t *err)
 {
     acme_http_response_t *response = NULL;

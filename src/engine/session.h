@@ -8,8 +8,8 @@
 #include "protocol/message.h"
 #include "protocol/spec.h"
 
-/* Everything shared by the orders at one CA: directory, nonces, account, connections. Thread-safe; the
- * account is registered by one worker while the others wait (in slices, asking stop). */
+/* Everything shared by the orders at one CA: directory, nonces, account, connections. Thread-safe;
+ * the account is registered by one worker while the others wait (in slices, asking stop). */
 typedef struct acme_session_t acme_session_t;
 
 typedef struct {
@@ -27,10 +27,10 @@ typedef struct {
 acme_rv_t acme_session_create(acme_session_t **out, const acme_session_conf_t *conf,
                               apr_pool_t *pool, acme_error_t *err);
 
-/* Makes sure that directory (cached at most 24 h, also across owners by the account record) and account
- * are known: at most one newAccount per CA and key; an account the CA has forgotten
- * (accountDoesNotExist) is restored at most once a day. Contacts that differ from the recorded ones are
- * sent once. */
+/* Makes sure that directory (cached at most 24 h, also across owners by the account record) and
+ * account are known: at most one newAccount per CA and key; an account the CA has forgotten
+ * (accountDoesNotExist) is restored at most once a day. Contacts that differ from the recorded
+ * ones are sent once. */
 acme_rv_t acme_session_ready(acme_session_t *session, apr_pool_t *scratch, acme_error_t *err);
 
 const acme_directory_t *acme_session_directory(acme_session_t *session);
@@ -38,27 +38,28 @@ const char *acme_session_thumbprint(acme_session_t *session);
 const char *acme_session_orders_url(acme_session_t *session); /* or NULL */
 const char *acme_session_kid(acme_session_t *session);
 
-/* One signed request with kid, to be called after acme_session_ready said ACME_OK; payload NULL = POST-as-GET. badNonce is retried with the nonce it
- * brought, at most 5 times. *out: the response, any status but badNonce. ACME_FAIL: transport error;
- * *maybe_sent as acme_transport_exchange. Not for newAccount. When newOrder is not found at the place a
- * kept directory names, the directory is fetched again and the request goes to its new place. */
+/* One signed request with kid, to be called after acme_session_ready said ACME_OK; payload NULL =
+ * POST-as-GET. badNonce is retried with the nonce it brought, at most 5 times. *out: the response,
+ * any status but badNonce. ACME_FAIL: transport error; *maybe_sent as acme_transport_exchange. Not
+ * for newAccount. When newOrder is not found at the place a kept directory names, the directory is
+ * fetched again and the request goes to its new place. */
 acme_rv_t acme_session_post(acme_http_response_t **out, acme_session_t *session, const char *url,
                             const char *payload, apr_size_t body_max, int *maybe_sent,
                             apr_pool_t *pool, acme_error_t *err);
 
-/* From a response that is not 2xx: as acme_problem_from_response (out may be NULL), and what concerns
- * the whole CA is done: pauses it when the answer says so (ca_wide with Retry-After), names the page
- * to visit for userActionRequired (AC0311, HUMAN). Returns ACME_FAIL. */
+/* From a response that is not 2xx: as acme_problem_from_response (out may be NULL), and what
+ * concerns the whole CA is done: pauses it when the answer says so (ca_wide with Retry-After),
+ * names the page to visit for userActionRequired (AC0311, HUMAN). Returns ACME_FAIL. */
 acme_rv_t acme_session_refused(acme_problem_t **out, acme_session_t *session,
                                const acme_http_response_t *response, apr_pool_t *pool,
                                acme_error_t *err);
 
-/* The CA answered accountDoesNotExist: register again at the next acme_session_ready. ACME_FAIL when
- * that was done within 24 h already (AC0307). */
+/* The CA answered accountDoesNotExist: register again at the next acme_session_ready. ACME_FAIL
+ * when that was done within 24 h already (AC0307). */
 acme_rv_t acme_session_account_lost(acme_session_t *session, acme_error_t *err);
 
-/* New orders of the account: ACME_AGAIN with *when while the order rate is used up. Counts one when it
- * says ACME_OK. */
+/* New orders of the account: ACME_AGAIN with *when while the order rate is used up. Counts one
+ * when it says ACME_OK. */
 acme_rv_t acme_session_order_allowed(acme_session_t *session, apr_time_t *when);
 
 /* Whole-CA pause (429 or 503 with Retry-After): until when, 0 = none. */

@@ -114,8 +114,8 @@ acme_rv_t acme_net_wait(apr_socket_t *socket, int want_write, apr_time_t deadlin
 /* ---- names ----
  *
  * getaddrinfo cannot be interrupted. It runs in a detached thread with memory of its own, shared by
- * a reference count, so that whoever asked may leave at any moment. The thread touches nothing else:
- * no pool, no OpenSSL, so that it may still be there when the process exits. */
+ * a reference count, so that whoever asked may leave at any moment. The thread touches nothing
+ * else: no pool, no OpenSSL, so that it may still be there when the process exits. */
 
 typedef struct {
     pthread_mutex_t mutex;
@@ -404,7 +404,8 @@ static acme_rv_t wrap(apr_socket_t **out, int fd, const struct addrinfo *ai, apr
     return ACME_OK;
 }
 
-/* A share of the time that is left for each address, so that a dead one does not use up all of it. */
+/* A share of the time that is left for each address, so that a dead one does not use up all of it.
+ * */
 static apr_time_t share(const struct addrinfo *ai, apr_time_t deadline)
 {
     apr_interval_time_t wait = CONNECT_MAX;

@@ -19,10 +19,11 @@ int acme_stopped(const acme_stop_t *stop); /* stop may be NULL */
  * time of day, and means nothing outside the process. */
 apr_time_t acme_net_now(void);
 
-/* Resolves in a detached thread of its own (no OpenSSL state, nothing freed twice when nobody waits
- * for it any more), then tries every address in turn until one connects; each connect at most 10 s,
- * all within deadline (of acme_net_now; APR_INT64_MAX: none). The socket is non-blocking with
- * CLOEXEC, and closed with the pool. AC0201 no address, AC0202 no connection, AC0206 no descriptor. */
+/* Resolves in a detached thread of its own (no OpenSSL state, nothing freed twice when nobody
+ * waits for it any more), then tries every address in turn until one connects; each connect at
+ * most 10 s, all within deadline (of acme_net_now; APR_INT64_MAX: none). The socket is
+ * non-blocking with CLOEXEC, and closed with the pool. AC0201 no address, AC0202 no connection,
+ * AC0206 no descriptor. */
 acme_rv_t acme_net_connect(apr_socket_t **out, const char *host, apr_port_t port,
                            apr_time_t deadline, const acme_stop_t *stop, apr_pool_t *pool,
                            acme_error_t *err);

@@ -4,9 +4,9 @@
 
 #include "io/net.h"
 
-/* TLS >= 1.2 to a CA over an APR socket. Chain and host name (or IP) are always verified; there is no
- * way to switch that off. Writing to a closed connection is an error, never a SIGPIPE. Deadlines are
- * those of acme_net_now. */
+/* TLS >= 1.2 to a CA over an APR socket. Chain and host name (or IP) are always verified; there is
+ * no way to switch that off. Writing to a closed connection is an error, never a SIGPIPE.
+ * Deadlines are those of acme_net_now. */
 typedef struct acme_tls_trust_t acme_tls_trust_t; /* an SSL_CTX; shared by threads */
 typedef struct acme_tls_t acme_tls_t;             /* one connection; one thread at a time */
 
@@ -16,9 +16,10 @@ typedef struct acme_tls_t acme_tls_t;             /* one connection; one thread 
 acme_rv_t acme_tls_trust_create(acme_tls_trust_t **out, const char *ca_file, apr_pool_t *pool,
                                 acme_error_t *err);
 
-/* Handshake with SNI (not for IP literals). Errors carry the verification text (AC0210); AC0211 other
- * TLS trouble, AC0203 connection lost. host is canonical; an empty one is an error. Says goodbye to
- * the peer when pool is destroyed; socket must be in the same pool or one that outlives it. */
+/* Handshake with SNI (not for IP literals). Errors carry the verification text (AC0210); AC0211
+ * other TLS trouble, AC0203 connection lost. host is canonical; an empty one is an error. Says
+ * goodbye to the peer when pool is destroyed; socket must be in the same pool or one that outlives
+ * it. */
 acme_rv_t acme_tls_connect(acme_tls_t **out, acme_tls_trust_t *trust, apr_socket_t *socket,
                            const char *host, int host_is_ip, apr_time_t deadline,
                            const acme_stop_t *stop, apr_pool_t *pool, acme_error_t *err);

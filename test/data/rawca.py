@@ -4,8 +4,9 @@
 
     rawca.py DIR transport|session
 
-makes certificates in DIR with the openssl command, listens on a free loopback port for every scenario
-of the set, prints "NAME PORT" for each and "ready", and ends when its standard input is closed.
+makes certificates in DIR with the openssl command, listens on a free loopback port for every
+scenario of the set, prints "NAME PORT" for each and "ready", and ends when its standard input is
+closed.
 """
 import base64
 import json
@@ -430,7 +431,7 @@ class Ca:
             return self.problem(400, "accountDoesNotExist", "never seen")
         number = self.accounts.setdefault(jwk, str(self.options.get("first", 1) + self.made))
         body = {"status": opt.get("status", "valid"), "orders": self.base + "/orders/" + number}
-        body["contact"] = payload.get("contact", []) if not opt.get("former") else ["mailto:old@a.b"]
+        body["contact"] = ["mailto:old@a.b"] if opt.get("former") else payload.get("contact", [])
         headers = [] if opt.get("nolocation") else [("Location", "/account/" + number)]
         time.sleep(opt.get("slow", 0))
         return (200 if known or opt.get("former") else 201, json.dumps(body).encode(),

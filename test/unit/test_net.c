@@ -96,7 +96,8 @@ START_TEST(connects)
 }
 END_TEST
 
-/* localhost is ::1 and 127.0.0.1 in most systems: whatever is first, the one that lives is found. */
+/* localhost is ::1 and 127.0.0.1 in most systems: whatever is first, the one that lives is found.
+ * */
 START_TEST(resolves)
 {
     apr_port_t port;
