@@ -247,7 +247,8 @@ static acme_rv_t key_make(acme_client_t *client, acme_error_t *err)
 {
     const char *pem;
 
-    if (acme_key_generate(&client->key, client->conf.spec->key_type, client->pool, err) != ACME_OK) {
+    if (acme_key_generate(&client->key, client->conf.spec->key_type, client->pool, err)
+        != ACME_OK) {
         return ACME_FAIL;
     }
     pem = acme_key_to_pem(client->key, client->scratch);
@@ -279,7 +280,8 @@ static acme_rv_t act_key(acme_client_t *client, const acme_plan_t *plan, acme_ev
 }
 
 /* What concerns more than this order: the CA's rest, a forgotten account. ACME_AGAIN: ask again. */
-static acme_rv_t heed(acme_client_t *client, const acme_http_response_t *response, acme_error_t *err)
+static acme_rv_t heed(acme_client_t *client, const acme_http_response_t *response,
+                      acme_error_t *err)
 {
     acme_session_t *session = client->conf.session;
     acme_problem_t *problem;
@@ -289,9 +291,10 @@ static acme_rv_t heed(acme_client_t *client, const acme_http_response_t *respons
         return ACME_OK;
     }
     acme_error_clear(&cause);
-    (void)acme_problem_from_response(&problem, response, now_of(client), client->scratch, &cause);
-    if (problem->ca_wide && cause.not_before > now_of(client)) {
-        acme_session_pause(session, cause.not_before);
+    (void)acme_session_refused(&problem, session, response, client->scratch, &cause);
+    if (strcmp(cause.problem, "userActionRequired") == 0) {
+        *err = cause; /* it names the page to visit */
+        return ACME_FAIL;
     }
     if (!problem->account_missing || client->reregistered) {
         return ACME_OK;
@@ -484,8 +487,8 @@ static void add_arrivals(const acme_client_t *client, acme_error_t *err)
         return;
     }
     acme_board_arrivals_read(&seen, client->conf.board, client->conf.row);
-    apr_snprintf(tail, sizeof(tail), "; arrivals here: %u over IPv4, %u over IPv6, %u with a foreign "
-                 "Host; %u strays", seen.v4, seen.v6, seen.foreign,
+    apr_snprintf(tail, sizeof(tail), "; arrivals here: %u over IPv4, %u over IPv6, %u with a "
+                 "foreign Host; %u strays", seen.v4, seen.v6, seen.foreign,
                  acme_board_strays(client->conf.board) - client->strays);
     room = sizeof(text) - strlen(tail);
     acme_printable(text, room, err->text, -1);
@@ -530,7 +533,8 @@ static acme_rv_t check(acme_client_t *client, acme_error_t *err)
     }
     if (left_out > 0) {
         acme_log(client->conf.log, ACME_LOG_WARNING, "AC0551", label_of(client),
-                 "%d certificates behind the chain did not belong to it and are left out", left_out);
+                 "%d certificates behind the chain did not belong to it and are left out",
+                 left_out);
     }
     if (acme_chain_leaf(&client->leaf, good, client->pool, err) != ACME_OK) {
         return ACME_FAIL;
@@ -594,8 +598,8 @@ static void publish(acme_client_t *client)
     }
 }
 
-/* Live but not on disk: a restart would lose it. It is recorded as soon as that works; another order
- * would not help. */
+/* Live but not on disk: a restart would lose it. It is recorded as soon as that works; another
+ * order would not help. */
 static acme_rv_t record_later(acme_client_t *client, const acme_error_t *cause, apr_time_t *until)
 {
     char when[ACME_TIME_TEXT];
@@ -785,7 +789,7 @@ void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by)
 {
     acme_order_t *order = client->order;
 
-    if (order->not_before != 0) {
+    if (order->not_before != 0 && by < 0) {
         order->not_before = acme_time_add(order->not_before, by);
     }
     if (order->deadline != 0) {

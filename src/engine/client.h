@@ -15,8 +15,8 @@ typedef struct {
     acme_store_t *store;
     acme_present_ctx_t *presenters;
     acme_board_t *board;          /* public status and arrivals; may be NULL */
-    acme_board_status_t *status;  /* what is shown: state, step and order are kept up to date here and
-                                   * on the board; the rest is the caller's. May be NULL */
+    acme_board_status_t *status;  /* what is shown: state, step and order are kept up to date here
+                                   * and on the board; the rest is the caller's. May be NULL */
     const acme_log_t *log;
     const acme_stop_t *stop;
     double (*random)(void *baton);
@@ -27,20 +27,22 @@ typedef struct {
 
 typedef struct acme_client_t acme_client_t;
 
-/* Resumes the recorded order when there is one that fits, else starts a new one. types: challenge types
- * of this attempt. The client lives until done, over many waits. */
+/* Resumes the recorded order when there is one that fits, else starts a new one. types: challenge
+ * types of this attempt. The client lives until done, over many waits. */
 acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf,
                              const acme_challenge_type_t *types, int n_types, apr_pool_t *pool,
                              acme_error_t *err);
 
-/* Runs until the order must wait (ACME_AGAIN, *until), is done (ACME_OK: staged and published, challenges
- * withdrawn) or has failed (ACME_FAIL: classified, arrivals in the text of challenge failures,
- * challenges withdrawn; the recorded order stays resumable unless it is dead). When it was asked to stop
- * (ACME_E_STOPPED) everything stays as it is: challenges too, the next owner goes on with them.
- * A certificate that could not be recorded is published all the same and recorded again after a wait. */
+/* Runs until the order must wait (ACME_AGAIN, *until), is done (ACME_OK: staged and published,
+ * challenges withdrawn) or has failed (ACME_FAIL: classified, arrivals in the text of challenge
+ * failures, challenges withdrawn; the recorded order stays resumable unless it is dead). When it was
+ * asked to stop (ACME_E_STOPPED) everything stays as it is: challenges too, the next owner goes on
+ * with them. A certificate that could not be recorded is published all the same and recorded again
+ * after a wait. */
 acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t *err);
 
-/* The clock was set by so much: times the order waits for move with it. */
+/* The clock was set by so much: the order's deadline moves with it, and waits are not stretched when
+ * it was set back. */
 void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by);
 
 /* For log and status after the end. */

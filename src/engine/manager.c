@@ -16,6 +16,7 @@
 
 #define SLICE ACME_WAIT_SLICE
 #define JUMP apr_time_from_sec(2)
+#define JUMP_TOLD_EVERY apr_time_from_sec(60)
 #define LOOK_AGAIN_AT_LEAST APR_USEC_PER_SEC
 #define LOOK_AGAIN_AT_MOST apr_time_from_sec(24 * 3600)
 #define EXPIRY_SCAN apr_time_from_sec(60)
@@ -79,6 +80,8 @@ struct acme_manager_t {
     int passed_over;            /* a ready job could not be taken by a free worker */
     apr_time_t wall, steady;    /* of the last slice */
     apr_time_t scanned;
+    apr_time_t jump_told;
+    int jumped_back;
     apr_interval_time_t shifted; /* all jumps of the clock together */
     apr_thread_t **threads;
     int n_threads;
@@ -514,8 +517,8 @@ static void show(acme_manager_t *m, job_t *job, const char *state)
     acme_board_status_write(m->conf.board, job->conf->row, &status);
 }
 
-/* Certificates that were obtained together need not be renewed in the same second. The name decides,
- * so that a restart moves nothing. */
+/* Certificates that were obtained together need not be renewed in the same second. The name
+ * decides, so that a restart moves nothing. */
 static apr_interval_time_t spread(const job_t *job)
 {
     apr_interval_time_t most = (job->facts.not_after - job->decision.renew_at) / 20;
@@ -985,8 +988,8 @@ static void join_workers(acme_manager_t *m)
 
 /* ---- the clock and the queue ---- */
 
-/* At a quarter, a tenth and a thirtieth of the lifetime left, once each, if it is not just waiting for
- * its renewal. */
+/* At a quarter, a tenth and a thirtieth of the lifetime left, once each, if it is not just waiting
+ * for its renewal. */
 static void warn_of_expiry(acme_manager_t *m, job_t *job, apr_time_t now)
 {
     static const int parts[] = {4, 10, 30};
@@ -1028,21 +1031,33 @@ static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
     }
 }
 
-/* Waits of an order move with the clock; everything else is decided anew. */
-static void clock_jumped(acme_manager_t *m, apr_interval_time_t by, apr_time_t now)
+static void log_jump(acme_manager_t *m, apr_interval_time_t by, apr_time_t steady)
 {
     apr_interval_time_t size = by < 0 ? -by : by;
-    int i;
 
+    if (m->jump_told != 0 && (by < 0) == m->jumped_back
+        && steady - m->jump_told < JUMP_TOLD_EVERY) {
+        return;
+    }
+    m->jump_told = steady;
+    m->jumped_back = by < 0;
     acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0703", NULL,
              "the clock jumped %s by %" APR_INT64_T_FMT " s", by < 0 ? "back" : "forward",
              (apr_int64_t)apr_time_sec(size));
+}
+
+/* A clock set back must not stretch the waits of an order; one set forward only ends them early.
+ * Everything else is decided anew. */
+static void clock_jumped(acme_manager_t *m, apr_interval_time_t by, apr_time_t now)
+{
+    int i;
+
     m->shifted += by;
     m->scanned = 0;
     for (i = 0; i < m->conf.n_jobs; i++) {
         job_t *job = &m->jobs[i];
 
-        if (job->state == JOB_WAITING) {
+        if (job->state == JOB_WAITING && by < 0) {
             job->due = acme_time_add(job->due, by);
         }
         else if (job->state == JOB_IDLE) {
@@ -1056,6 +1071,7 @@ static void watch_clock(acme_manager_t *m, apr_time_t now, apr_time_t steady)
     apr_interval_time_t by = (now - m->wall) - (steady - m->steady);
 
     if (m->steady != 0 && (by > JUMP || by < -JUMP)) {
+        log_jump(m, by, steady);
         clock_jumped(m, by, now);
     }
     m->wall = now;

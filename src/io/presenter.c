@@ -47,7 +47,9 @@ static acme_rv_t http_present(acme_present_ctx_t *ctx, const acme_presentation_t
 /* Made when first needed: an RSA key costs as much time as a whole order. */
 static acme_rv_t side_key(acme_key_t **out, acme_present_ctx_t *ctx, int side, acme_error_t *err)
 {
-    static const acme_key_type_t types[] = {[SIDE_EC] = ACME_KEY_P256, [SIDE_RSA] = ACME_KEY_RSA2048};
+    static const acme_key_type_t types[] = {
+        [SIDE_EC] = ACME_KEY_P256, [SIDE_RSA] = ACME_KEY_RSA2048
+    };
     acme_key_t **kept = side == SIDE_RSA ? &ctx->rsa_key : &ctx->ec_key;
     acme_rv_t rv = ACME_OK;
 
@@ -73,7 +75,8 @@ static acme_rv_t alpn_cert(acme_chain_t **out, const acme_presentation_t *what, 
 }
 
 static acme_rv_t sni_cert(acme_chain_t **out, const acme_presentation_t *what, const char *sni,
-                          const acme_key_t *key, apr_time_t now, apr_pool_t *pool, acme_error_t *err)
+                          const acme_key_t *key, apr_time_t now, apr_pool_t *pool,
+                          acme_error_t *err)
 {
     (void)what;
     return acme_challenge_cert_sni(out, sni, key, now, pool, err);
@@ -205,8 +208,8 @@ acme_rv_t acme_present_ctx_create(acme_present_ctx_t **out, acme_board_t *board,
     return ACME_OK;
 }
 
-acme_rv_t acme_present(acme_present_ctx_t *ctx, const acme_presentation_t *what, apr_pool_t *scratch,
-                       acme_error_t *err)
+acme_rv_t acme_present(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                       apr_pool_t *scratch, acme_error_t *err)
 {
     const presenter_t *presenter = presenter_of(what->type);
     acme_board_challenge_t entry;
