@@ -755,9 +755,8 @@ static acme_rv_t post_directed(acme_http_response_t **out, acme_session_t *s, po
         || (strcmp(post->url, former->new_order) && strcmp(post->url, former->new_account))) {
         return rv;
     }
-    rv = directory_again(s, pool, err);
-    if (rv != ACME_OK) {
-        return rv == ACME_AGAIN ? ACME_OK : rv;
+    if (acme_session_directory(s) == former && directory_again(s, pool, err) == ACME_FAIL) {
+        return ACME_FAIL;
     }
     place = moved_to(former, acme_session_directory(s), post->url);
     if (!place) {

@@ -373,7 +373,8 @@ class Ca:
                 return 200, b'{"newNonce": ', b"application/json", []
             return 200, json.dumps(self.directory()).encode(), b"application/json", []
         if path == "/log":
-            return 200, "\n".join(self.log[:-1]).encode(), b"text/plain", []
+            self.log.pop()
+            return 200, "".join(x + "\n" for x in self.log).encode(), b"text/plain", []
         return self.problem(404, "malformed", "no such thing")
 
     def jws(self, path, body):
@@ -409,7 +410,7 @@ class Ca:
             if self.options.get("contact_refused"):
                 return self.problem(400, "invalidContact", "no such mailbox")
             return 200, b'{"status": "valid"}', b"application/json", []
-        if path.endswith("/new-order"):
+        if path == self.options.get("prefix", "/acme") + "/new-order":
             return 201, b'{"you": "said"}', b"application/json", []
         return self.problem(404, "malformed", "no such thing")
 
@@ -507,7 +508,7 @@ def session():
         "moved": {"prefix": "/v2/acme"},
         "former": {"former": True},
         "contact_refused": {"contact_refused": True},
-        "slow": {"slow": 0.15},
+        "slow": {"slow": 0.5},
         "skew": {"date": "Sun, 06 Nov 1994 08:49:37 GMT"},
     }
     for name, options in table.items():

@@ -12,6 +12,7 @@ static acme_transport_t *transport;
 static acme_key_t *key;
 static apr_time_t clock_now;
 static char logged[4096];
+static size_t already; /* what the CA had noted before the test */
 
 /* ---- what a session stands on ---- */
 
@@ -115,6 +116,8 @@ static void teardown(void)
     memory.payload = NULL;
 }
 
+static const char *seen(const acme_ca_t *ca);
+
 static acme_ca_t *make_ca(const char *scenario)
 {
     acme_ca_t *ca = apr_pcalloc(pool, sizeof(*ca));
@@ -125,6 +128,8 @@ static acme_ca_t *make_ca(const char *scenario)
     ca->contacts = apr_array_make(pool, 2, sizeof(const char *));
     APR_ARRAY_PUSH(ca->contacts, const char *) = "mailto:a@b.example";
     ca->auth_path = "/etc/acme/x.jwk";
+    already = 0;
+    already = strlen(seen(ca));
     return ca;
 }
 
@@ -148,7 +153,7 @@ static acme_session_t *make(const acme_ca_t *ca, const acme_stop_t *stop)
     return session;
 }
 
-/* The CA's own account of the requests it got. */
+/* The CA's own account of the requests it got since make_ca, a line each. */
 static const char *seen(const acme_ca_t *ca)
 {
     acme_http_response_t *response = NULL;
@@ -164,7 +169,7 @@ static const char *seen(const acme_ca_t *ca)
     request.url = url;
     ck_assert_int_eq(acme_transport_exchange(&response, transport, &request, 65536, NULL, NULL,
                                              pool, &err), ACME_OK);
-    return acme_http_response_body(response, &len);
+    return acme_http_response_body(response, &len) + already;
 }
 
 static int count(const char *text, const char *what)
@@ -228,7 +233,7 @@ START_TEST(first_contact)
     ck_assert_ptr_nonnull(strstr(acme_session_orders_url(session), "/orders/"));
     ck_assert_int_eq(order(session, &err), 201);
     text = seen(ca);
-    ck_assert_int_eq(count(text, "\n"), 3);
+    ck_assert_int_eq(count(text, "\n"), 4);
     ck_assert_int_eq(strncmp(text, "GET /directory\nHEAD /acme/new-nonce\nPOST /acme/new-account ",
                              59), 0);
     ck_assert_ptr_nonnull(strstr(text, "mailto:a@b.example"));
@@ -255,9 +260,8 @@ START_TEST(warm_start)
     ck_assert_str_eq(acme_session_orders_url(next), acme_session_orders_url(first));
     ck_assert_int_eq(order(next, &err), 201);
     text = seen(ca) + strlen(former);
-    ck_assert_msg(!strncmp(text, "\nGET /log\nHEAD /acme/new-nonce\nPOST /acme/new-order", 50),
-                  "%s", text);
-    ck_assert_int_eq(count(text, "\n"), 3);
+    ck_assert_msg(!strncmp(text, "HEAD /acme/new-nonce\nPOST /acme/new-order ", 42), "%s", text);
+    ck_assert_int_eq(count(text, "\n"), 2);
     /* a day later the directory is fetched, and nothing else */
     clock_now += apr_time_from_sec(24 * 3600);
     next = make(ca, NULL);
@@ -543,7 +547,7 @@ START_TEST(directory_moved)
     ready(session);
     ck_assert_int_eq(count(seen(ca), "GET /directory"), 1);
     ck_assert_ptr_nonnull(strstr(acme_session_directory(session)->new_order, "/v1/"));
-    ck_assert_int_eq(order(session, &err), 404 - (_i ? 203 : 0));
+    ck_assert_int_eq(order(session, &err), 201);
     ck_assert_int_eq(count(seen(ca), "GET /directory"), 2);
     ck_assert_int_eq(order(session, &err), 201);
     ck_assert_int_eq(count(seen(ca), "GET /directory"), 2);
