@@ -619,7 +619,7 @@ static int stop_now;
 static int stopped(void *baton)
 {
     (void)baton;
-    return stop_now;
+    return __atomic_load_n(&stop_now, __ATOMIC_RELAXED);
 }
 
 START_TEST(waiting_stops)
@@ -635,7 +635,7 @@ START_TEST(waiting_stops)
         ck_assert_int_eq(pthread_create(&thread[i], NULL, work, &w[i]), 0);
     }
     usleep(60000);
-    stop_now = 1;
+    __atomic_store_n(&stop_now, 1, __ATOMIC_RELAXED);
     for (i = 0; i < 2; i++) {
         pthread_join(thread[i], NULL);
         ck_assert_int_eq(w[i].rv, ACME_FAIL);
