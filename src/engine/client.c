@@ -284,7 +284,7 @@ static acme_rv_t heed(acme_client_t *client, const acme_http_response_t *respons
                       acme_error_t *err)
 {
     acme_session_t *session = client->conf.session;
-    acme_problem_t *problem;
+    acme_problem_t *problem = NULL;
     acme_error_t cause;
 
     if (acme_http_response_status(response) < 400) {
@@ -292,11 +292,11 @@ static acme_rv_t heed(acme_client_t *client, const acme_http_response_t *respons
     }
     acme_error_clear(&cause);
     (void)acme_session_refused(&problem, session, response, client->scratch, &cause);
-    if (strcmp(cause.problem, "userActionRequired") == 0) {
-        *err = cause; /* it names the page to visit */
+    if (strcmp(cause.code, "AC0311") == 0 || strcmp(cause.code, "AC0306") == 0) {
+        *err = cause; /* it says more than the order could: the page to visit, the algorithm */
         return ACME_FAIL;
     }
-    if (!problem->account_missing || client->reregistered) {
+    if (problem == NULL || !problem->account_missing || client->reregistered) {
         return ACME_OK;
     }
     client->reregistered = 1;
@@ -737,7 +737,7 @@ static acme_rv_t take_step(acme_client_t *client, apr_time_t *until, acme_error_
         tell(client, "ordering");
     }
     memset(&event, 0, sizeof(event));
-    rv = intend(client, &plan, until, err);
+    rv = plan.act == ACME_ACT_WAIT ? ACME_OK : intend(client, &plan, until, err);
     if (rv == ACME_OK) {
         rv = acts[plan.act](client, &plan, &event, until, err);
     }

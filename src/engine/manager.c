@@ -228,6 +228,7 @@ static acme_rv_t staged_pair(staged_t *staged, const job_t *job, const acme_reco
     if (!set->present[ACME_REC_CERTIFICATE] || !set->present[ACME_REC_KEY]
         || acme_certificate_payload_parse(&staged->issued, &pem, &pem_len, rec->payload, rec->len,
                                           scratch, NULL) != ACME_OK
+        || staged->issued.spec_digest == NULL
         || strcmp(staged->issued.spec_digest, spec->digest) != 0
         || !directory_listed(spec, staged->issued.directory)
         || acme_key_from_pem(&staged->key, key->payload, key->len, scratch, NULL) != ACME_OK
@@ -802,6 +803,7 @@ static void log_next(acme_manager_t *m, const job_t *job)
 /* ---- workers ---- */
 
 typedef struct {
+    int asked; /* the CA, for all others */
     acme_rv_t rv;
     apr_time_t until;
     acme_error_t err;
@@ -830,10 +832,8 @@ static void give_back(acme_manager_t *m, job_t *job, ca_t *ca, const outcome_t *
     apr_time_t now = now_of(m);
 
     ca->running--;
-    if (o->rv == ACME_FAIL && (o->err.kind == ACME_E_NETWORK || o->err.kind == ACME_E_TLS)) {
-        ca->state = CA_UNKNOWN;
-    }
-    else if (ca->state == CA_ASKED) {
+    if ((o->asked && ca->state == CA_ASKED)
+        || (o->rv == ACME_FAIL && (o->err.kind == ACME_E_NETWORK || o->err.kind == ACME_E_TLS))) {
         ca->state = CA_UNKNOWN;
     }
     if (o->rv == ACME_AGAIN) {
@@ -903,7 +903,8 @@ static void run_job(acme_manager_t *m, job_t *job)
 
     job->state = JOB_RUNNING;
     ca->running++;
-    if (ca->state == CA_UNKNOWN && job->client == NULL) {
+    outcome.asked = ca->state == CA_UNKNOWN && job->client == NULL;
+    if (outcome.asked) {
         ca->state = CA_ASKED;
     }
     if (job->client != NULL && job->shifted != m->shifted) {
