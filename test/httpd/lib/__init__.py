@@ -1,0 +1,31 @@
+# Licensed under the Apache License, Version 2.0; see LICENSE.
+"""What the tests of a real httpd stand on.
+
+    from lib.httpd import Httpd          a private httpd: ServerRoot, ports, children, log, handshakes
+    from lib.pebble import Pebble        a private Pebble CA with its own PKI and DNS
+    from lib.chaos import Chaos          a TLS proxy in front of Pebble that injects faults and keeps a log
+    from lib.util import free_port, wait_for, running
+
+Fixtures of conftest.py (each ends what it started, also after a failure):
+
+    workdir      a directory under /tmp that www-data may enter
+    make_httpd   make_httpd(ca=None, mpm="event", **options) -> Httpd (not started)
+    make_pebble  make_pebble(**options) -> Pebble (started)
+    make_chaos   make_chaos(pebble) -> Chaos (started)
+    mpm          parametrised over event, worker and prefork
+
+A whole test:
+
+    def test_it(make_httpd, make_pebble):
+        httpd = make_httpd()
+        pebble = make_pebble(http_port=httpd.http_port, tls_port=httpd.https_port)
+        httpd.use_ca(pebble)
+        httpd.vhost("a.test", aliases=["www.a.test"])
+        httpd.start()
+        assert httpd.wait_live("a.test", pebble)          # served by the CA, no restart
+        for seen in httpd.handshake_all_children("a.test").values():
+            assert seen.issued_by(pebble)
+
+Environment: ACMECLIENT_MODULE (the built mod_acmeclient.so), ACMECLIENT_HTTPD (httpd's program), ACMECLIENT_PRELOAD
+(LD_PRELOAD for httpd: a sanitizer's runtime), PEBBLE (the program; pebble-challtestsrv is looked for beside it).
+"""

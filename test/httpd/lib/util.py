@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0; see LICENSE.
+"""Ports, waiting, processes."""
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+_taken = set()
+
+
+def free_port(address="127.0.0.1"):
+    """A port nobody listens on, outside the range the kernel gives to outgoing connections."""
+    while True:
+        port = random.randint(12000, 31000)
+        if port in _taken:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+        _taken.add(port)
+        return port
+
+
+def can_bind(address, port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+def wait_for(condition, timeout=10.0, interval=0.05):
+    """The first true value of condition(), or its last false one when the time is over."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value or time.monotonic() >= end:
+            return value
+        time.sleep(interval)
+
+
+def listening(address, port):
+    try:
+        with socket.create_connection((address, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _stat(pid):
+    """(state, parent) of a process, or None."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            fields = file.read().rpartition(")")[2].split()
+        return fields[0], int(fields[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def running(pid):
+    stat = _stat(pid)
+    return bool(stat) and stat[0] not in "ZX"
+
+
+def children_of(parent):
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            stat = _stat(int(entry))
+            if stat and stat[1] == parent and stat[0] not in "ZX":
+                found.append(int(entry))
+    return sorted(found)
+
+
+def descendants_of(parent):
+    found = []
+    for pid in children_of(parent):
+        found.append(pid)
+        found += descendants_of(pid)
+    return found
+
+
+def kill(pids, sig=signal.SIGKILL):
+    for pid in pids:
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            pass
+
+
+def end_process(process, timeout=5.0):
+    """SIGTERM, then SIGKILL, to a Popen that was started here."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def tail(path, lines=40):
+    try:
+        with open(path, errors="replace") as file:
+            return "".join(file.readlines()[-lines:])
+    except OSError as error:
+        return str(error)
