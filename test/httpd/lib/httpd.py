@@ -32,7 +32,7 @@ from . import util
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-MODULES = ["unixd", "log_config", "authz_core", "watchdog", "mime", "dir", "setenvif", "socache_shmcb", "ssl"]
+MODULES = ["unixd", "log_config", "authz_core", "watchdog", "dir", "setenvif", "socache_shmcb", "ssl"]
 
 Seen = collections.namedtuple("Seen", "der serial issuer subject names not_before not_after pid version cipher alpn reused")
 Seen.issued_by = lambda self, ca: self.issuer != self.subject and ca.issued(self.der)
