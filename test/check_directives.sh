@@ -17,7 +17,8 @@ for name in $names; do
     grep -qE "^#? *$name( |\$)" $conf || say "$conf: no $name"
     grep -qE "^#+ $name\$" $manual || say "$manual: no section $name"
     test "$(grep -cE "^ *Syntax: +$name( |\$)" $manual)" -ge 1 || say "$manual: no synopsis of $name"
-    test "$(grep -cE "^ *Default: +$name( |\$)" $manual)" -ge 1 || say "$manual: no default of $name"
+    awk -v name="$name" '/^#/ { mine = $2 == name } mine && /^ *Default: / { found = 1 } END { exit !found }' $manual ||
+        say "$manual: no default of $name"
     grep -qE "[\"']$name[\"']" $table || say "$table: no row for $name"
 done
 for name in $(grep -oE '^#? *Acme[A-Za-z0-9]+' $conf | grep -oE 'Acme[A-Za-z0-9]+' | sort -u) \
