@@ -33,7 +33,7 @@ cleanup() {
     test -n "$keep" && note "kept: $work" || rm -rf "$work"
 }
 trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 130' INT TERM HUP PIPE
 
 passed=0 failed=0 skipped=0 reasons=$work/reasons
 : >"$reasons"
