@@ -51,7 +51,7 @@ static int replay_corpus(const char *path)
     char file[PATH_SIZE];
     const struct dirent *entry;
     DIR *dir = opendir(path);
-    int n = 0, failed = 0;
+    int n = 0, failed = 0, length;
 
     if (!dir) {
         perror(path);
@@ -59,8 +59,8 @@ static int replay_corpus(const char *path)
     }
     for (entry = readdir(dir); entry; entry = readdir(dir)) {
         if (entry->d_name[0] != '.') {
-            snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
-            failed |= replay_file(file);
+            length = snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+            failed |= length < 0 || length >= PATH_SIZE || replay_file(file);
             n++;
         }
     }
