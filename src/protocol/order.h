@@ -51,10 +51,15 @@ typedef struct acme_order_t {
     apr_time_t expires, not_before, deadline;
     int polls, requests;
     int intent;                   /* newOrder was about to be sent */
+    const char *new_order_url;    /* of the directory, set by the client before it asks for plans */
     const char *orders_url;       /* account's list to search, set by the client, or NULL */
     apr_array_header_t *authz;    /* acme_order_authz_t */
     apr_array_header_t *candidates; /* URLs found in the account's list, still to look at */
     acme_problem_t *invalid;      /* cause found in REASON */
+    const char *page;             /* of the account's list, still to fetch, or NULL */
+    int pages, looked;            /* pages and candidates looked at */
+    int downloads;                /* times the certificate was not there yet */
+    int failed, dead, dropped;    /* invalid at the CA; not to be resumed; once started again */
     const char *profile, *replaces;
     apr_pool_t *pool;             /* everything above lives here */
 } acme_order_t;

@@ -46,8 +46,9 @@ typedef struct {
     acme_do_t what;
     apr_time_t when;     /* next moment to ask again (never 0 with NOTHING) */
     apr_time_t renew_at; /* planned renewal, 0 = none */
-    const char *why;     /* static: "no certificate", "due", "names changed", "CA changed",
-                          * "emergency", "waiting after a failure", "configuration", "clock" */
+    const char *why;     /* static: "no certificate", "emergency", "names changed", "CA changed",
+                          * "due", "asked for"; "valid", "waiting after a failure"; "configuration",
+                          * "clock" */
     int renewal;         /* 0: nothing valid is in service: goes before renewals */
 } acme_decision_t;
 

@@ -13,8 +13,9 @@
  *
  * one space between fields, SEQ and LENGTH decimal, TIME RFC 3339 (whole seconds, Z). The digest
  * covers the header line up to and without the digest (with its trailing space), the time, and the
- * payload. A record is whole or ignored; scanning goes on at the next line that starts with
- * "acme1 " after a broken one. Cost is linear in the size. */
+ * payload. A record is whole or ignored, and never holds another one's header line in its payload:
+ * after a broken one scanning goes on at the next header, which does not begin a line when it was
+ * appended behind a torn one. Cost is linear in the size. */
 
 #define ACME_LOG_CAP (1024 * 1024)    /* bytes of a log that are written or read */
 #define ACME_RECORD_ID_MAX 300
