@@ -13,7 +13,7 @@
     h.get("a.test", "/path", tls=True)     -> Reply(status, headers, body, pid)
     h.wait_live("a.test", ca)              -> Seen of the CA's certificate, or AssertionError with the log's tail
     h.handshake_all_children("a.test", until=lambda seen: ..., timeout=10) -> {pid: Seen}
-    h.owner()                              pid of the child that holds the owner lock, from the log
+    h.owner()                              pid of the running child that took the owner lock last, from the log
     h.store                                the AcmeStoreDir
 """
 import collections
@@ -439,10 +439,10 @@ class Httpd:
 
     def owner(self):
         """The pid in the newest line that says who took the owner lock, if that child still runs."""
-        for line in reversed(self.log_lines(r"acmeclient.*owner")):
-            found = re.search(r"\[pid (\d+)", line)
-            if found and util.running(int(found.group(1))):
-                return int(found.group(1))
+        for line in reversed(self.log_lines(r"owner is pid \d+")):
+            pid = int(re.search(r"owner is pid (\d+)", line).group(1))
+            if util.running(pid):
+                return pid
         return None
 
     def store_files(self):
