@@ -93,6 +93,9 @@ class Httpd:
         for name in ("", "htdocs", "modules", "run"):
             os.makedirs(os.path.join(self.root, name), exist_ok=True)
             os.chmod(os.path.join(self.root, name), 0o755)
+        # A sanitizer's report may come from a child.
+        os.makedirs(os.path.join(self.root, "san"), exist_ok=True)
+        os.chmod(os.path.join(self.root, "san"), 0o1777)
         # A copy, so that a build that goes on beside the test cannot change it; and where README says it is.
         shutil.copy(self.module, os.path.join(self.root, "modules", "mod_acmeclient.so"))
         with open(os.path.join(self.root, "htdocs", "index.html"), "w") as file:
@@ -170,9 +173,9 @@ class Httpd:
         preload = " ".join(p for p in (os.environ.get("ACMECLIENT_PRELOAD"), self.env.get("LD_PRELOAD")) if p)
         if preload:
             env["LD_PRELOAD"] = preload
-            env.setdefault("ASAN_OPTIONS", "detect_leaks=0:log_path=%s/asan" % self.root)
-            env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:log_path=%s/ubsan" % self.root)
-            env.setdefault("TSAN_OPTIONS", "log_path=%s/tsan" % self.root)
+            env.setdefault("ASAN_OPTIONS", "detect_leaks=0:log_path=%s/san/asan" % self.root)
+            env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:log_path=%s/san/ubsan" % self.root)
+            env.setdefault("TSAN_OPTIONS", "log_path=%s/san/tsan" % self.root)
         return env
 
     def command(self, *more):
@@ -286,10 +289,12 @@ class Httpd:
         return lines
 
     def sanitizer_reports(self):
-        text = ""
-        for name in os.listdir(self.root):
-            if name.split(".")[0] in ("asan", "ubsan", "tsan"):
-                text += util.tail(os.path.join(self.root, name), 200)
+        """What a sanitizer wrote, of any process of this server; "" without one."""
+        text = "".join(util.tail(os.path.join(self.root, "san", name), 200) for name in os.listdir(os.path.join(self.root, "san")))
+        for path in (self.error_log, os.path.join(self.root, "stderr")):
+            if os.path.exists(path):
+                with open(path, errors="replace") as file:
+                    text += "".join(l for l in file if re.search(r"(Address|Thread|Leak)Sanitizer|runtime error:", l))
         return text
 
     # ---- seen from outside ----
