@@ -54,7 +54,7 @@ static acme_rv_t attempt_numbers(acme_attempt_t *out, const acme_json_t *json, a
     }
     if (out->last < 0 || out->last > TIME_MAX || out->not_before < 0
         || out->not_before > acme_time_add(out->last, WAIT_MAX)) {
-        return acme_error_set(err, ACME_E_STORE, "AC0702",
+        return acme_error_set(err, ACME_E_STORE, "AC0709",
                               "attempt record: a time is out of range");
     }
     return ACME_OK;
