@@ -32,6 +32,8 @@ acme_rv_t acme_key_generate(acme_key_t **out, acme_key_type_t type, apr_pool_t *
 /* Which of the types above it is; ACME_FAIL for curves and sizes we do not use (RSA of another
  * size between 2048 and 4096 bits counts as the next lower type). */
 acme_rv_t acme_key_type(acme_key_type_t *out, const acme_key_t *key);
+/* The same of an EVP_PKEY, public or private. */
+acme_rv_t acme_key_type_evp(acme_key_type_t *out, void *evp);
 
 /* Unencrypted PKCS#8 PEM. The text is cleansed when pool goes away. acme_key_from_pem takes
  * exactly one private key block (PKCS#8, "EC PRIVATE KEY", "RSA PRIVATE KEY"), never asks for a
