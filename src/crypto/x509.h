@@ -29,12 +29,13 @@ void *acme_chain_x509(const acme_chain_t *chain, int i);
 
 /* Facts of the leaf; strings live in pool. */
 typedef struct {
-    const char *serial;        /* lower-case hex, as openssl x509 -serial without leading "serial=" */
+    const char *serial;        /* lower-case hex, otherwise as openssl x509 -serial prints it */
     const char *issuer;        /* RFC 2253 text, printable */
     const char *issuer_cn;     /* of the issuer, or "" */
     apr_time_t not_before;
     apr_time_t not_after;
-    apr_array_header_t *names; /* canonical SAN dNSName and iPAddress (const char *) */
+    apr_array_header_t *names; /* canonical SAN dNSName and iPAddress (const char *); what has no
+                                * canonical form stands there as "DNS:..." or "IP:..." */
     const char *key_digest;    /* as acme_key_digest */
     acme_key_type_t key_type;
     int key_type_known;
@@ -60,14 +61,15 @@ typedef struct {
 
 /* The full check of SECURITY rule "what comes back is checked before anything is written": leaf
  * first, its key, names, key type, not a CA, serverAuth allowed, notBefore at most 10 min ahead,
- * notAfter in the future and after notBefore, each certificate issued by the next (a trailing
- * certificate that did not issue its predecessor is dropped with *dropped > 0), acceptable to
- * SSL_CTX at security level 2. On success *out is the chain to use (maybe shortened). */
+ * notAfter in the future and after notBefore, each certificate issued by the next (one that did
+ * not issue the one kept before it is dropped, *dropped says how many), acceptable to SSL_CTX at
+ * security level 2. On success *out is the chain to use (maybe shortened). */
 acme_rv_t acme_chain_check(acme_chain_t **out, int *dropped, const acme_chain_t *chain,
                            const acme_chain_want_t *want, apr_pool_t *pool, acme_error_t *err);
 
 /* PKCS#10 (RFC 2986) DER, base64url: SAN always; subject C, ST, L, O, CN in that order, each left
- * out when NULL. must_staple adds the TLS feature extension. */
+ * out when NULL or empty, CN also when it is an address or longer than 64 bytes. must_staple adds
+ * the TLS feature extension. */
 typedef struct {
     const apr_array_header_t *names;
     const char *country, *state, *locality, *organization, *common_name;
@@ -76,6 +78,17 @@ typedef struct {
 
 acme_rv_t acme_csr_create(const char **out, const acme_csr_t *csr, const acme_key_t *key,
                           apr_pool_t *pool, acme_error_t *err);
+
+/* A self-signed certificate of our own: X.509 v3, CA:FALSE, serverAuth, SAN = names. */
+typedef struct {
+    const char *common_name;              /* subject and issuer */
+    const apr_array_header_t *names;      /* canonical */
+    apr_time_t not_before, not_after;
+    const unsigned char *acme_identifier; /* 32 bytes: RFC 8737's extension, critical; or NULL */
+} acme_self_signed_t;
+
+acme_rv_t acme_self_signed_create(acme_chain_t **out, const acme_self_signed_t *what,
+                                  const acme_key_t *key, apr_pool_t *pool, acme_error_t *err);
 
 /* Placeholder: self-signed, CA:FALSE, SAN = names, serverAuth, from now - 1 day for 10 years,
  * issuer and subject CN "mod_acmeclient placeholder". */
