@@ -34,7 +34,7 @@ static const struct {
     {"badRevocationReason", ACME_RETRY_SLOW},
     {"badSignatureAlgorithm", ACME_RETRY_SLOW},
     {"caa", ACME_RETRY_SLOW},
-    {"compound", ACME_RETRY_LADDER}, /* or what its parts say */
+    {"compound", ACME_RETRY_LADDER},
     {"conflict", ACME_RETRY_LADDER},
     {"connection", ACME_RETRY_LADDER},
     {"dns", ACME_RETRY_LADDER},
@@ -228,7 +228,8 @@ static acme_problem_t *judge(const acme_json_t *json, int status, apr_pool_t *po
                                 NULL);
     row = type_row(problem->type);
     problem->retry = row < 0 ? status_retry(status) : types[row].retry;
-    if (strcmp(problem->type, "compound") == 0) {
+    /* One name that is refused for good refuses the whole. */
+    if (problem->retry != ACME_RETRY_NOW && of_parts > problem->retry) {
         problem->retry = of_parts;
     }
     problem->account_missing = strcmp(problem->type, "accountDoesNotExist") == 0;
