@@ -132,11 +132,12 @@ static const struct {
      "caf\xc3\xa9 \xe2\x82\xac"},
     /* subproblems */
     {"{\"type\":\"" URN "compound\",\"detail\":\"d\",\"subproblems\":[{\"type\":\"" URN "dns\","
-     "\"detail\":\"one\",\"identifier\":{\"type\":\"dns\",\"value\":\"a.example\"}},{\"type\":\"" URN
-     "caa\",\"identifier\":{\"type\":\"dns\",\"value\":\"b.example\"}}]}", "compound", "d",
+     "\"detail\":\"one\",\"identifier\":{\"type\":\"dns\",\"value\":\"a.example\"}},"
+     "{\"type\":\"" URN "caa\",\"identifier\":{\"type\":\"dns\",\"value\":\"b.example\"}}]}",
+     "compound", "d",
      "compound: d [a.example: one; b.example: caa]"},
-    {"{\"detail\":\"d\",\"subproblems\":[{\"detail\":\"x\"},{\"identifier\":{\"value\":\"b\"}}]}", "",
-     "d", "d [x; b]"},
+    {"{\"detail\":\"d\",\"subproblems\":[{\"detail\":\"x\"},{\"identifier\":{\"value\":\"b\"}}]}",
+     "", "d", "d [x; b]"},
     {"{\"detail\":\"d\",\"subproblems\":[{\"detail\":\"x\",\"identifier\":\"b\"},"
      "{\"detail\":\"y\",\"identifier\":{\"value\":9}}]}", "", "d", "d [x; y]"},
     {"{\"subproblems\":[{\"detail\":\"x\\n\",\"identifier\":{\"value\":\"b\\u0007\"}}]}", "", "",
