@@ -420,28 +420,28 @@ static void keep_header(acme_http_response_t *r, const char *name, const char *v
     header->value = clean;
 }
 
-/* NULL: no header line. Splits the line at its colon. */
-static char *split_header(acme_http_response_t *r)
+/* The name in lower case; NULL: no header line. *value points into the line. */
+static const char *split_header(const char **value, acme_http_response_t *r)
 {
-    apr_size_t n = token_length(r->line), i, end = r->line_len;
+    apr_size_t n = token_length(r->line);
+    char *name, *p;
 
     if (n == 0 || r->line[n] != ':') {
         return NULL;
     }
-    for (i = 0; i < n; i++) {
-        r->line[i] = (char)acme_ascii_tolower(r->line[i]);
+    name = apr_pstrmemdup(r->pool, r->line, n);
+    for (p = name; *p; p++) {
+        *p = (char)acme_ascii_tolower(*p);
     }
-    r->line[n++] = '\0';
-    while (end > n && is_blank(r->line[end - 1])) {
-        end--;
+    while (is_blank(r->line[r->line_len - 1])) {
+        r->line_len--;
     }
-    r->line[end] = '\0';
-    for (i = n; i < end; i++) {
-        if (r->line[i] == '\t') {
-            r->line[i] = ' ';
-        }
+    r->line[r->line_len] = '\0';
+    for (p = r->line + n; *p; p++) {
+        *p = *p == '\t' ? ' ' : *p;
     }
-    return r->line + n;
+    *value = skip_blanks(r->line + n + 1);
+    return name;
 }
 
 static acme_rv_t count_bytes(acme_http_response_t *r, apr_size_t n)
@@ -454,7 +454,7 @@ static acme_rv_t count_bytes(acme_http_response_t *r, apr_size_t n)
 /* A trailer's fields are checked and forgotten: none of them may change what the header said. */
 static acme_rv_t header_line(acme_http_response_t *r, int trailer)
 {
-    const char *value;
+    const char *name, *value = NULL;
 
     if (r->line_len == 0) {
         return trailer ? done(r) : headers_end(r);
@@ -468,18 +468,17 @@ static acme_rv_t header_line(acme_http_response_t *r, int trailer)
     if (is_blank(r->line[0])) {
         return fail_line(r, BAD_HEADER, "folded header line");
     }
-    value = split_header(r);
-    if (!value) {
+    name = split_header(&value, r);
+    if (!name) {
         return fail_line(r, BAD_HEADER, "no header line");
     }
-    value = skip_blanks(value);
     if (trailer || r->status < 200) {
         return ACME_AGAIN;
     }
-    if (heed(r, r->line, value) != ACME_OK) {
+    if (heed(r, name, value) != ACME_OK) {
         return ACME_FAIL;
     }
-    keep_header(r, apr_pstrdup(r->pool, r->line), value);
+    keep_header(r, name, value);
     return ACME_AGAIN;
 }
 

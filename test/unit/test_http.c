@@ -447,6 +447,19 @@ START_TEST(bad_ones_in_any_split)
 }
 END_TEST
 
+START_TEST(the_line_is_shown)
+{
+    result_t r = whole(OK11 "Content-LENGTH:\t +5 \r\n");
+
+    ck_assert_str_eq(r.err.text, "HTTP response: length that is no number: "
+                                 "\"Content-LENGTH:  +5\"");
+    r = whole(apr_pstrcat(pool, OK11 "X\xff\x9b", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
+                          "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", NULL));
+    ck_assert_uint_lt(strlen(r.err.text), 140);
+    ck_assert_ptr_nonnull(strstr(r.err.text, "\"X??yyy"));
+}
+END_TEST
+
 /* No control character has a place in a header section, wherever it stands. */
 START_TEST(control_characters_anywhere)
 {
@@ -890,6 +903,7 @@ Suite *http_suite(void)
     tcase_add_test(tc, close_within_the_header);
     tcase_add_loop_test(tc, bad_ones_are_refused, 0, COUNT(bad));
     tcase_add_loop_test(tc, bad_ones_in_any_split, 0, COUNT(bad));
+    tcase_add_test(tc, the_line_is_shown);
     tcase_add_test(tc, control_characters_anywhere);
     tcase_add_test(tc, first_cause_wins);
     tcase_add_test(tc, long_lines);
