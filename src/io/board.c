@@ -35,7 +35,8 @@ typedef struct {
     apr_uint32_t layout, rows;
     apr_uint32_t config;
     apr_uint32_t strays;
-    apr_uint32_t top; /* challenges in use have an index below it */
+    apr_uint32_t top;     /* challenges in use have an index below it */
+    apr_uint32_t changes; /* of the table of challenges */
     apr_uint32_t pending[ACME_CH_TYPES];
 } header_t;
 
@@ -136,7 +137,8 @@ acme_rv_t acme_board_attach(acme_board_t **out, void *memory, apr_size_t size, a
         return acme_error_set(err, ACME_E_INTERNAL, "AC0805", "the board has another layout");
     }
     rows = header->rows;
-    if (rows > BOARD_ROWS_MAX || acme_board_size((int)rows) > size) {
+    /* Another number of rows would move everything behind it. */
+    if (rows > BOARD_ROWS_MAX || acme_board_size((int)rows) != size) {
         return acme_error_set(err, ACME_E_INTERNAL, "AC0806", "the board has another size");
     }
     board = apr_pcalloc(pool, sizeof(*board));
@@ -776,6 +778,10 @@ static void entry_write(acme_board_t *board, int i, const acme_board_challenge_t
     STORE(&slot->row, challenge != NULL ? challenge->row : -1);
     STORE(&slot->type, challenge != NULL ? (apr_uint32_t)challenge->type + 1 : 0);
     STORE(&slot->seq, seq + 1);
+    if (challenge != NULL && (apr_uint32_t)i >= LOAD(&board->header->top)) {
+        STORE(&board->header->top, (apr_uint32_t)i + 1);
+    }
+    (void)__atomic_add_fetch(&board->header->changes, 1, __ATOMIC_ACQ_REL);
     acme_cleanse(&entry, sizeof(entry));
 }
 
@@ -866,7 +872,8 @@ acme_rv_t acme_board_challenge_put(acme_board_t *board, const acme_board_challen
         at = old;
     }
     if (at >= 0) {
-        /* The new one stands before the old one goes, so that no reader finds neither. */
+        /* The new one stands before the old one goes, and a reader that was past its place when it
+         * came looks again: none finds neither. */
         entry_write(board, at, challenge);
         if (old >= 0 && old != at) {
             entry_write(board, old, NULL);
@@ -932,24 +939,40 @@ static int entry_matches(const acme_board_challenge_t *c, acme_challenge_type_t 
                                   : acme_ascii_ncasecmp(own, key, len) == 0;
 }
 
-static acme_rv_t lookup(acme_board_challenge_t *out, const acme_board_t *board,
-                        acme_challenge_type_t type, const char *key, apr_size_t len, apr_time_t now)
+static acme_rv_t look(acme_board_challenge_t *out, const acme_board_t *board,
+                      acme_challenge_type_t type, const char *key, apr_size_t len, apr_time_t now)
 {
-    apr_uint32_t top;
-    apr_uint32_t hash;
+    apr_uint32_t top = LOAD(&board->header->top);
+    apr_uint32_t hash = hash_of(type, key, len);
     int i;
 
-    if (len == 0 || acme_board_challenge_pending(board, type) == 0) {
-        return ACME_AGAIN;
-    }
-    top = LOAD(&board->header->top);
-    hash = hash_of(type, key, len);
     for (i = 0; i < ACME_BOARD_CHALLENGES && (apr_uint32_t)i < top; i++) {
         if (LOAD(&board->slots[i].hash) != hash || entry_read(out, board, i) != ACME_OK) {
             continue;
         }
         if (entry_matches(out, type, key, len, now)) {
             return ACME_OK;
+        }
+    }
+    return ACME_AGAIN;
+}
+
+static acme_rv_t lookup(acme_board_challenge_t *out, const acme_board_t *board,
+                        acme_challenge_type_t type, const char *key, apr_size_t len, apr_time_t now)
+{
+    apr_uint32_t changes;
+    int i;
+
+    if (len == 0 || acme_board_challenge_pending(board, type) == 0) {
+        return ACME_AGAIN;
+    }
+    for (i = 0; i < READ_TRIES; i++) {
+        changes = LOAD(&board->header->changes);
+        if (look(out, board, type, key, len, now) == ACME_OK) {
+            return ACME_OK;
+        }
+        if (LOAD(&board->header->changes) == changes) {
+            break;
         }
     }
     memset(out, 0, sizeof(*out));

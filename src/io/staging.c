@@ -18,6 +18,7 @@ typedef struct {
     char *text;           /* newest record of each type, most important first; malloc, secret */
     apr_size_t len;
     apr_int64_t last_seq;
+    int behind;           /* not all that an older owner wrote is in the logs at hand */
 } entry_t;
 
 typedef struct {
@@ -91,15 +92,15 @@ static acme_rv_t log_append(int fd, acme_record_type_t type, apr_size_t cap, con
     apr_status_t status;
     struct stat st;
 
-    status = fstat(fd, &st) == 0 ? APR_SUCCESS : errno;
-    if (status == APR_SUCCESS && (apr_size_t)st.st_size + len > limit) {
+    if (fstat(fd, &st) != 0) {
+        return acme_error_system(err, ACME_E_STORE, "AC0616", errno, "look at the staging log");
+    }
+    if ((apr_size_t)st.st_size + len > limit) {
         return acme_error_set(err, ACME_E_STORE, "AC0905",
                               "the staging log holds %" APR_OFF_T_FMT " of at most %" APR_SIZE_T_FMT
                               " bytes; a graceful restart empties it", (apr_off_t)st.st_size, cap);
     }
-    if (status == APR_SUCCESS) {
-        status = write_all(fd, bytes, len, &done);
-    }
+    status = write_all(fd, bytes, len, &done);
     if (status != APR_SUCCESS) {
         cut_back(fd, st.st_size, done);
         return acme_error_system(err, ACME_E_STORE, "AC0601", status, "write to the staging log");
@@ -155,19 +156,19 @@ static void join(acme_record_set_t *set, const char *id, const char *data, apr_s
     acme_record_merge(set, &more);
 }
 
-/* What the live certificate has made obsolete. */
-static void settle(acme_record_set_t *set)
+/* What the live certificate of `by` has made obsolete. */
+static void settle(acme_record_set_t *set, const acme_record_set_t *by)
 {
     static const acme_record_type_t pending[] = {
         ACME_REC_ORDER, ACME_REC_KEY, ACME_REC_ATTEMPT, ACME_REC_CERTIFICATE
     };
     apr_size_t i;
 
-    if (!set->present[ACME_REC_LIVE]) {
+    if (!by->present[ACME_REC_LIVE]) {
         return;
     }
     for (i = 0; i < sizeof(pending) / sizeof(pending[0]); i++) {
-        if (set->rec[pending[i]].seq <= set->rec[ACME_REC_LIVE].seq) {
+        if (set->rec[pending[i]].seq <= by->rec[ACME_REC_LIVE].seq) {
             set->present[pending[i]] = 0;
         }
     }
@@ -226,7 +227,7 @@ static void entry_refresh(acme_record_set_t *set, staging_t *self, entry_t *entr
     if (set->last_seq > entry->last_seq) {
         entry->last_seq = set->last_seq;
     }
-    settle(set);
+    settle(set, set);
 }
 
 /* Keeps a set as what is known, here and on the board. */
@@ -321,26 +322,32 @@ static acme_rv_t append_locked(staging_t *self, entry_t *entry, acme_record_t *r
     acme_record_set_t set;
     const char *bytes;
     apr_size_t len;
+    acme_rv_t rv;
 
     entry_refresh(&set, self, entry, scratch);
     rec->id = entry->conf.id;
     rec->seq = entry->last_seq + 1;
-    if (acme_record_encode(&bytes, &len, rec, scratch, err) != ACME_OK
-        || entry_append(self, entry, rec->type, bytes, len, err) != ACME_OK) {
+    if (acme_record_encode(&bytes, &len, rec, scratch, err) != ACME_OK) {
         return ACME_FAIL;
+    }
+    rv = entry_append(self, entry, rec->type, bytes, len, err);
+    if (rv != ACME_OK) {
+        goto out;
     }
     entry->last_seq = rec->seq;
     join(&set, entry->conf.id, bytes, len, scratch);
-    if (entry->conf.row >= 0 && self->board != NULL) {
+    if (entry->conf.row >= 0 && self->board != NULL && !entry->behind) {
         acme_board_logs_set(self->board, entry->conf.row, self->config);
     }
     if (entry_keep(self, entry, &set) != ACME_OK) {
-        return acme_error_system(err, ACME_E_SYSTEM, NULL, APR_ENOMEM, "%s: records", rec->id);
+        rv = acme_error_system(err, ACME_E_SYSTEM, NULL, APR_ENOMEM, "%s: records", rec->id);
     }
+
+out:
     if (rec->type == ACME_REC_KEY) {
         acme_cleanse((char *)bytes, len);
     }
-    return ACME_OK;
+    return rv;
 }
 
 static acme_rv_t staging_append(acme_store_t *store, const char *id, acme_record_type_t type,
@@ -388,7 +395,7 @@ static acme_rv_t mark_live(staging_t *self, entry_t *entry, apr_pool_t *scratch,
             return ACME_FAIL;
         }
         join(&set, entry->conf.id, bytes, len, scratch);
-        settle(&set);
+        settle(&set, &set);
     }
     return entry_keep(self, entry, &set);
 }
@@ -503,15 +510,21 @@ static acme_rv_t record_again(staging_t *self, entry_t *entry, acme_record_t *re
 {
     const char *bytes;
     apr_size_t len;
+    acme_rv_t rv;
 
     rec->id = entry->conf.id;
     if (acme_record_encode(&bytes, &len, rec, scratch, NULL) != ACME_OK) {
         return ACME_FAIL;
     }
-    return entry_append(self, entry, rec->type, bytes, len, NULL);
+    rv = entry_append(self, entry, rec->type, bytes, len, NULL);
+    if (rec->type == ACME_REC_KEY) {
+        acme_cleanse((char *)bytes, len);
+    }
+    return rv;
 }
 
-/* The published pair as records, with what the live record says of it. */
+/* The published pair as records, with what the live record says of it. ACME_OK too when the row is
+ * damaged or tells of another pair: then there is nothing to record. */
 static acme_rv_t pair_again(staging_t *self, entry_t *entry, const acme_record_t *live_rec,
                             apr_pool_t *scratch)
 {
@@ -529,14 +542,14 @@ static acme_rv_t pair_again(staging_t *self, entry_t *entry, const acme_record_t
         || acme_key_from_der(&key, live.key, live.key_len, scratch, NULL) != ACME_OK
         || acme_certificate_payload_parse(&issued, &rest, &rest_len, rec.payload, rec.len, scratch,
                                           NULL) != ACME_OK) {
-        return ACME_FAIL;
+        return ACME_OK;
     }
     memcpy(ders, live.cert, sizeof(ders));
     digest = acme_key_digest(key, scratch);
     if (strcmp(digest, issued.key_digest) != 0
         || acme_chain_from_der(&chain, ders, live.cert_len, live.n_certs, scratch, NULL) != ACME_OK
         || !acme_chain_matches_key(chain, key)) {
-        return ACME_FAIL;
+        return ACME_OK;
     }
     pem = acme_key_to_pem(key, scratch);
     rec.type = ACME_REC_KEY;
@@ -567,6 +580,9 @@ static void entry_catch_up(staging_t *self, entry_t *entry, apr_uint64_t baselin
     join(&handed, entry->conf.id, entry->conf.handed, entry->conf.handed_len, scratch);
     records = acme_board_resume_read(&len, self->board, row, scratch);
     join(&board, entry->conf.id, records, len, scratch);
+    /* The owner may have died between recording a certificate that root has adopted since and
+     * publishing it. */
+    settle(&board, &handed);
     for (i = 0; i < TYPES && rv == ACME_OK; i++) {
         acme_record_t *rec = &board.rec[importance[i]];
 
@@ -578,11 +594,12 @@ static void entry_catch_up(staging_t *self, entry_t *entry, apr_uint64_t baselin
             rv = record_again(self, entry, rec, scratch);
         }
         else if (acme_board_row_generation(self->board, row) > baseline) {
-            /* A live record is root's to write. A damaged row has nothing to record. */
-            (void)pair_again(self, entry, rec, scratch);
+            /* A live record is root's to write. */
+            rv = pair_again(self, entry, rec, scratch);
         }
     }
-    if (rv == ACME_OK) {
+    entry->behind = rv != ACME_OK;
+    if (!entry->behind) {
         acme_board_logs_set(self->board, row, self->config);
     }
 }
