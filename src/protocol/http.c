@@ -313,12 +313,11 @@ static const struct {
     {"content-encoding", take_encoding},
 };
 
-/* An interim response has no body, whatever it says. */
 static acme_rv_t heed(acme_http_response_t *r, const char *name, const char *value)
 {
     apr_size_t i;
 
-    for (i = 0; r->status >= 200 && i < sizeof(heeded) / sizeof(heeded[0]); i++) {
+    for (i = 0; i < sizeof(heeded) / sizeof(heeded[0]); i++) {
         if (strcmp(name, heeded[i].name) == 0) {
             return heeded[i].take(r, value);
         }
@@ -472,6 +471,7 @@ static acme_rv_t header_line(acme_http_response_t *r, int trailer)
     if (!name) {
         return fail_line(r, BAD_HEADER, "no header line");
     }
+    /* An interim response has no body, whatever it says. */
     if (trailer || r->status < 200) {
         return ACME_AGAIN;
     }

@@ -23,6 +23,8 @@ static void setup(void)
 {
     apr_initialize();
     apr_pool_create(&pool, NULL);
+    memset(apr_palloc(pool, 8000), 'x', 8000); /* memory that is not zero by chance */
+    apr_pool_clear(pool);
 }
 
 static void teardown(void)
@@ -187,6 +189,8 @@ static const struct {
     /* whether the connection stays */
     {TEXT(OK11 "Connection: close\r\nContent-Length: 1\r\n\r\nx"), 0, 200, 0, TEXT("x"), 0},
     {TEXT(OK11 "Connection: keep-alive,\tClose\r\nContent-Length: 1\r\n\r\nx"), 0, 200, 0,
+     TEXT("x"), 0},
+    {TEXT(OK11 "Connection: close\r\nConnection: x\r\nContent-Length: 1\r\n\r\nx"), 0, 200, 0,
      TEXT("x"), 0},
     {TEXT(OK11 "Connection: x\r\nConnection: CLOSE\r\nContent-Length: 1\r\n\r\nx"), 0, 200, 0,
      TEXT("x"), 0},
@@ -453,6 +457,10 @@ START_TEST(the_line_is_shown)
 
     ck_assert_str_eq(r.err.text, "HTTP response: length that is no number: "
                                  "\"Content-LENGTH:  +5\"");
+    r = whole(OK11 "A: b\n");
+    ck_assert_str_eq(r.err.text, "HTTP response: bare LF after: \"A: b\"");
+    r = whole(OK11 "A: b\r\n c: d\r\n");
+    ck_assert_str_eq(r.err.text, "HTTP response: folded header line: \" c: d\"");
     r = whole(apr_pstrcat(pool, OK11 "X\xff\x9b", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
                           "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", NULL));
     ck_assert_uint_lt(strlen(r.err.text), 140);
@@ -563,6 +571,10 @@ START_TEST(many_headers)
                                              NULL)), ACME_OK);
     ck_assert_int_eq(outcome("AC0221", apr_pstrcat(pool, CHUNKED "0\r\n", repeat("A: b\r\n", 100),
                                                    NULL)), ACME_FAIL);
+    /* each response has its own count */
+    ck_assert_int_eq(outcome("", apr_pstrcat(pool, "HTTP/1.1 100 C\r\n", repeat("A: b\r\n", 100),
+                                             "\r\n" OK11, repeat("A: b\r\n", 99), END, NULL)),
+                     ACME_OK);
     ck_assert_int_eq(outcome("AC0221", apr_pstrcat(pool, "HTTP/1.1 100 C\r\n",
                                                    repeat("A: b\r\n", 101), NULL)), ACME_FAIL);
 }
