@@ -501,6 +501,11 @@ static const char *spki_digest(const X509 *x509, apr_pool_t *pool)
     return hex;
 }
 
+static int self_issued(const X509 *x509)
+{
+    return X509_NAME_cmp(X509_get_subject_name(x509), X509_get_issuer_name(x509)) == 0;
+}
+
 acme_rv_t acme_chain_leaf(acme_leaf_t *out, const acme_chain_t *chain, apr_pool_t *pool,
                           acme_error_t *err)
 {
@@ -526,7 +531,7 @@ acme_rv_t acme_chain_leaf(acme_leaf_t *out, const acme_chain_t *chain, apr_pool_
     pkey = X509_get0_pubkey(x509);
     leaf.key_type_known = pkey && acme_key_type_evp(&leaf.key_type, pkey) == ACME_OK;
     leaf.is_ca = (X509_get_extension_flags(x509) & EXFLAG_CA) != 0;
-    leaf.self_issued = X509_NAME_cmp(X509_get_subject_name(x509), issuer) == 0;
+    leaf.self_issued = self_issued(x509);
     leaf.must_staple = must_staple(x509);
     leaf.fingerprint = acme_sha256_hex(apr_palloc(pool, ACME_SHA256_HEX), chain->der[0],
                                        chain->len[0]);
@@ -630,12 +635,13 @@ static acme_rv_t check_use(const acme_chain_t *chain, const acme_leaf_t *leaf,
     return ACME_OK;
 }
 
+/* Behind a root nothing is needed, whatever its name and key may fit. */
 static int issued(X509 *issuer, X509 *subject)
 {
     EVP_PKEY *pkey = X509_get0_pubkey(issuer);
 
-    return pkey && X509_check_ca(issuer) > 0 && X509_check_issued(issuer, subject) == X509_V_OK
-           && X509_verify(subject, pkey) == 1;
+    return pkey && !self_issued(subject) && X509_check_ca(issuer) > 0
+           && X509_check_issued(issuer, subject) == X509_V_OK && X509_verify(subject, pkey) == 1;
 }
 
 static int chain_has(const acme_chain_t *chain, const X509 *x509)
