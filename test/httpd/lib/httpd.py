@@ -8,6 +8,8 @@
     h.raw("...")                           the whole acme and vhost part as text instead of the above
     h.start()  h.stop()  h.graceful()  h.restart()  h.kill9()
     h.pid  h.children()  h.log()  h.log_lines(pattern)  h.wait_log(pattern, timeout)
+    logged_at(line)                        seconds since the epoch of a line of the error log
+    h.wrapper = ["prlimit", "--nofile=1100"]     start() runs httpd through a command that execs it
     h.configtest("-D", "DUMP_ACME", wrapper=["strace", ...])  -> CompletedProcess
     h.handshake("a.test", tls="1.2", ciphers="aRSA", alpn=[...]) -> Seen(der, serial, issuer, names, pid, ...)
     h.get("a.test", "/path", tls=True)     -> Reply(status, headers, body, pid)
@@ -17,6 +19,7 @@
     h.store                                the AcmeStoreDir
 """
 import collections
+import datetime
 import os
 import re
 import shutil
@@ -33,6 +36,12 @@ from . import util
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 MODULES = ["unixd", "log_config", "authz_core", "watchdog", "dir", "setenvif", "socache_shmcb", "ssl"]
+
+def logged_at(line):
+    """When a line of the error log was written (httpd runs in UTC), as time.time() counts."""
+    when = datetime.datetime.strptime(re.match(r"\[([^]]*)\]", line).group(1), "%a %b %d %H:%M:%S.%f %Y")
+    return when.replace(tzinfo=datetime.timezone.utc).timestamp()
+
 
 Seen = collections.namedtuple("Seen", "der serial issuer subject names not_before not_after pid version cipher alpn reused")
 Seen.issued_by = lambda self, ca: self.issuer != self.subject and ca.issued(self.der)
@@ -88,6 +97,7 @@ class Httpd:
         self.conf_file = os.path.join(self.root, "httpd.conf")
         self.log_level = "info acmeclient:debug"
         self.process = None
+        self.wrapper = []
         self._conf, self._vhosts, self._raw, self._names = [], [], None, []
         self._recorded = set()
         for name in ("", "htdocs", "modules", "run"):
@@ -169,6 +179,7 @@ class Httpd:
 
     def environment(self):
         env = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "FAKETIME")}
+        env["TZ"] = "UTC"
         env.update(self.env)
         preload = " ".join(p for p in (os.environ.get("ACMECLIENT_PRELOAD"), self.env.get("LD_PRELOAD")) if p)
         if preload:
@@ -197,7 +208,7 @@ class Httpd:
         if write:
             self.write()
         self._out = open(os.path.join(self.root, "stderr"), "ab")
-        self.process = subprocess.Popen(self.command("-DFOREGROUND"), env=self.environment(), stdout=self._out,
+        self.process = subprocess.Popen([*self.wrapper, *self.command("-DFOREGROUND")], env=self.environment(), stdout=self._out,
                                         stderr=self._out, stdin=subprocess.DEVNULL, start_new_session=True)
         self._out.close()
         if not wait:
