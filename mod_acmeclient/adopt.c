@@ -1,7 +1,7 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* Root's part of a start: before mod_ssl reads its files, journal, pairs and placeholders (every pass),
- * then staged pairs, staging logs and locks (the real pass). */
+/* Root's part of a start: before mod_ssl reads its files, journal, pairs and placeholders (every
+ * pass), then staged pairs, staging logs and locks (the real pass). */
 
 #include "mod_acmeclient.h"
 
@@ -172,8 +172,8 @@ void acmod_adopt_leave_owner(const acmod_run_t *run)
     fcntl(run->lock_fd, F_SETLK, &lock);
 }
 
-/* The parent holds the instance byte for its whole life. Locks are not inherited by children, and no
- * descriptor of this file is ever closed in an owner, which would drop its lock. */
+/* The parent holds the instance byte for its whole life. Locks are not inherited by children, and
+ * no descriptor of this file is ever closed in an owner, which would drop its lock. */
 void acmod_adopt_locks(acmod_run_t *run)
 {
     kept_t *data = kept();
@@ -194,7 +194,7 @@ void acmod_adopt_locks(acmod_run_t *run)
         apr_cpystrn(data->path, path, sizeof(data->path));
     }
     if (data->fd < 0 || fstat(data->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        acme_log(&run->log, ACME_LOG_ERR, "AC0650", NULL,
+        acme_log(&run->log, ACME_LOG_ERR, "AC0690", NULL,
                  "%s: cannot be used as lock file: %s; nothing is ordered", path,
                  data->fd < 0 ? strerror(errno) : "not a regular file");
         data->fd = -1;

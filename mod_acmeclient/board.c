@@ -1,8 +1,8 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* The board's mapping: anonymous, made by root, kept over graceful restarts so that both generations of
- * children see the same one. Which row belongs to which certificate is remembered in root's own
- * memory; root takes nothing from the mapping but generation numbers. */
+/* The board's mapping: anonymous, made by root, kept over graceful restarts so that both
+ * generations of children see the same one. Which row belongs to which certificate is remembered in
+ * root's own memory; root takes nothing from the mapping but generation numbers. */
 
 #include "mod_acmeclient.h"
 

@@ -1,7 +1,7 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* Directives: one table, one handler, one check per form of argument. Only what is wrong in itself is
- * refused here; everything else is judged by vhost.c and never stops the server. */
+/* Directives: one table, one handler, one check per form of argument. Only what is wrong in itself
+ * is refused here; everything else is judged by vhost.c and never stops the server. */
 
 #include "config.h"
 
@@ -26,6 +26,16 @@ static const char *one_of(const char *arg, const char *const *words, const char 
         }
     }
     return allowed;
+}
+
+static int has_control(const char *arg)
+{
+    for (; *arg; arg++) {
+        if ((unsigned char)*arg < 0x20 || *arg == 0x7f) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 static const char *check_onoff(const char *arg, int i, apr_pool_t *pool)
@@ -77,11 +87,17 @@ static const char *check_keytype(const char *arg, int i, apr_pool_t *pool)
            ? NULL : "P-256, P-384, RSA-2048, RSA-3072 or RSA-4096";
 }
 
+static int label_ok(const char *label)
+{
+    return *label && *label != '.' && strlen(label) <= ACME_NAME_MAX
+           && !label[strspn(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                   "0123456789.-_*:")];
+}
+
 static const char *check_label(const char *arg, int i, apr_pool_t *pool)
 {
     (void)i, (void)pool;
-    return strlen(arg) <= ACME_NAME_MAX ? NULL
-           : "the label of an <AcmeCertificate> section, or own";
+    return label_ok(arg) ? NULL : "the label of an <AcmeCertificate> section, or own";
 }
 
 static const char *check_name(const char *arg, int i, apr_pool_t *pool)
@@ -100,8 +116,9 @@ static const char *check_names(const char *arg, int i, apr_pool_t *pool)
         return NULL;
     }
     return check_name(arg + (*arg == '+' || *arg == '-'), i, pool)
-           ? "auto, or DNS names, wildcards and IP addresses, each with + or - in front to add to or "
-             "take from ServerName and ServerAlias" : NULL;
+               ? "auto, or DNS names, wildcards and IP addresses, each with + or - in front to add "
+                 "to or take from ServerName and ServerAlias"
+               : NULL;
 }
 
 static const char *check_directory(const char *arg, int i, apr_pool_t *pool)
@@ -121,41 +138,34 @@ static const char *check_directory(const char *arg, int i, apr_pool_t *pool)
 static const char *check_email(const char *arg, int i, apr_pool_t *pool)
 {
     const char *at = strchr(arg, '@');
-    const char *p;
 
     (void)i, (void)pool;
-    for (p = arg; *p; p++) {
-        if ((unsigned char)*p <= 0x20 || *p == 0x7f || strchr(",;<>\"()", *p)) {
-            at = NULL;
-        }
+    if (has_control(arg) || strpbrk(arg, " ,;<>\"()") || strlen(arg) > 254) {
+        at = NULL;
     }
     return acme_ascii_casecmp(arg, "none") == 0
-           || (at && at != arg && at[1] && !strchr(at + 1, '@') && strlen(arg) <= 254)
+           || (at && at != arg && at[1] && !strchr(at + 1, '@'))
            ? NULL : "mail addresses, one an argument, or none";
 }
 
 static const char *check_path(const char *arg, int i, apr_pool_t *pool)
 {
-    const char *p;
-
     (void)i, (void)pool;
-    for (p = arg; *p; p++) {
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) {
-            return "a file path without control characters";
-        }
-    }
-    return strlen(arg) < 1024 ? NULL : "a file path of less than 1024 characters";
+    return *arg && !has_control(arg) && strlen(arg) < 1024 ? NULL
+           : "a path of less than 1024 characters, none of them a control character";
 }
 
 static const char *check_path_or_none(const char *arg, int i, apr_pool_t *pool)
 {
-    return acme_ascii_casecmp(arg, "none") == 0 ? NULL : check_path(arg, i, pool);
+    const char *allowed = check_path(arg, i, pool);
+
+    return allowed ? apr_pstrcat(pool, "none, or ", allowed, NULL) : NULL;
 }
 
 static const char *check_subject(const char *arg, int i, apr_pool_t *pool)
 {
     (void)i, (void)pool;
-    return *arg && strlen(arg) <= 64 && !strpbrk(arg, "\1\r\n\t") ? NULL
+    return *arg && strlen(arg) <= 64 && !has_control(arg) ? NULL
            : "at most 64 characters of text, or none";
 }
 
@@ -194,8 +204,9 @@ static const char *check_workers(const char *arg, int i, apr_pool_t *pool)
 
 static const char *check_renew(const char *arg, int i, apr_pool_t *pool)
 {
-    static const char allowed[] = "auto, a duration (14d, 36h; a bare number is days) or a percentage "
-                                  "of the lifetime from 1% to 50%";
+    static const char allowed[] =
+        "auto, a duration (14d, 36h; a bare number is days) or a percentage "
+        "of the lifetime from 1% to 50%";
     apr_size_t len = strlen(arg);
     apr_interval_time_t duration;
 
@@ -271,14 +282,31 @@ static const char *where_of(const cmd_parms *cmd)
     return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
 }
 
+/* ServerName of the server that is being read; it may be written behind the directive at hand. */
+static const char *server_name_of(const cmd_parms *cmd)
+{
+    const ap_directive_t *at = cmd->directive;
+    const char *text;
+
+    while (at && acme_ascii_casecmp(at->directive, "<VirtualHost") != 0) {
+        at = at->parent;
+    }
+    for (at = at ? at->first_child : NULL; at; at = at->next) {
+        if (acme_ascii_casecmp(at->directive, "ServerName") == 0) {
+            text = at->args;
+            return ap_getword_conf(cmd->pool, &text);
+        }
+    }
+    return acmod_server(cmd->server)->server_name;
+}
+
 /* Every complaint ends with the place, so that it is whole wherever it is quoted. */
 static const char *complain(const cmd_parms *cmd, const char *name, const char *text)
 {
-    const acmod_server_t *sc = acmod_server(cmd->server);
+    const char *server_name = server_name_of(cmd);
 
     return apr_psprintf(cmd->pool, "%s: %s (%s%s%s)", name, text, where_of(cmd),
-                        sc->server_name ? ", ServerName " : "",
-                        sc->server_name ? sc->server_name : "");
+                        server_name ? ", ServerName " : "", server_name ? server_name : "");
 }
 
 static const char *printable(const cmd_parms *cmd, const char *value)
@@ -290,67 +318,108 @@ static const char *printable(const cmd_parms *cmd, const char *value)
     return len < 100 ? out : apr_pstrcat(cmd->pool, out, "...", NULL);
 }
 
-static const char *check_context(cmd_parms *cmd, const row_t *row, const acmod_server_t *sc)
+static const char *places(int contexts)
 {
-    const char *allowed;
-    int in_vhost = cmd->server->is_virtual;
+    static const struct {
+        int context;
+        const char *words;
+    } known[] = {
+        {CTX_CA, "the server config, <VirtualHost>, <AcmeCertificate> and <AcmeCA>"},
+        {CTX_POLICY, "the server config, <VirtualHost> and <AcmeCertificate>"},
+        {CTX_IDENTITY, "<VirtualHost> and <AcmeCertificate>"},
+        {CTX_SERVER, "the server config"},
+    };
+    apr_size_t i = 0;
 
-    if (sc->section && sc->section_is_ca) {
-        allowed = row->contexts & CTX_CA ? NULL : "not inside <AcmeCA>";
+    while (i + 1 < sizeof(known) / sizeof(known[0]) && !(contexts & known[i].context)) {
+        i++;
     }
-    else if (sc->section) {
-        allowed = row->contexts & (CTX_POLICY | CTX_IDENTITY | CTX_CA)
-                  ? NULL : "only in the server config";
+    return known[i].words;
+}
+
+static const char *check_context(cmd_parms *cmd, const row_t *row, const acmod_server_t *sc,
+                                 const char *text)
+{
+    int allowed;
+
+    if (ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT | NOT_IN_LIMIT)) {
+        allowed = 0;
     }
-    else if (in_vhost) {
-        allowed = row->contexts == CTX_SERVER ? "only in the server config" : NULL;
+    else if (sc->section && sc->section_is_ca) {
+        allowed = CTX_CA;
+    }
+    else if (sc->section || cmd->server->is_virtual) {
+        allowed = CTX_CA | CTX_POLICY | CTX_IDENTITY;
     }
     else {
-        allowed = row->contexts == CTX_IDENTITY
-                  ? "only inside <VirtualHost> or <AcmeCertificate>" : NULL;
+        allowed = CTX_CA | CTX_POLICY | CTX_SERVER;
     }
-    if (allowed) {
-        return complain(cmd, row->name, apr_pstrcat(cmd->pool, "allowed ", allowed, NULL));
+    return row->contexts & allowed ? NULL
+           : complain(cmd, row->name, apr_psprintf(cmd->pool, "\"%s\" is not allowed here; "
+                                                   "allowed: only in %s", printable(cmd, text),
+                                                   places(row->contexts)));
+}
+
+/* What a form allows is what it says about something that no form allows. */
+static const char *allowed_by(const cmd_parms *cmd, const row_t *row)
+{
+    return row->check("\1", 0, cmd->pool);
+}
+
+/* NULL, or what is wrong with arg as the next one. */
+static const char *check_arg(const cmd_parms *cmd, const row_t *row, const char *arg,
+                             const apr_array_header_t *args)
+{
+    const char *allowed = NULL;
+    const char *fault = NULL;
+    int i, alone = acme_ascii_casecmp(arg, "none") == 0 || acme_ascii_casecmp(arg, "auto") == 0;
+
+    if (row->most && args->nelts == row->most) {
+        fault = "is one argument too many";
+        allowed = apr_psprintf(cmd->pool, "at most %d, %s", row->most, allowed_by(cmd, row));
     }
-    return ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT | NOT_IN_LIMIT);
+    else if (*arg == '\0') {
+        fault = "is empty";
+        allowed = allowed_by(cmd, row);
+    }
+    else if (strlen(arg) > ARGUMENT_MAX) {
+        fault = "is too long";
+        allowed = apr_psprintf(cmd->pool, "at most %d characters, %s", ARGUMENT_MAX,
+                               allowed_by(cmd, row));
+    }
+    else {
+        allowed = row->check(arg, args->nelts, cmd->pool);
+        fault = allowed ? "is not allowed" : NULL;
+    }
+    for (i = 0; !fault && row->check != check_names && i < args->nelts; i++) {
+        const char *other = APR_ARRAY_IDX(args, i, const char *);
+
+        fault = acme_ascii_casecmp(arg, other) == 0 ? "is there twice"
+                : alone || acme_ascii_casecmp(other, "none") == 0
+                  || acme_ascii_casecmp(other, "auto") == 0 ? "does not go with the others" : NULL;
+        allowed = allowed_by(cmd, row);
+    }
+    return fault ? complain(cmd, row->name, apr_psprintf(cmd->pool, "\"%s\" %s; allowed: %s",
+                                                         printable(cmd, arg), fault, allowed))
+           : NULL;
 }
 
 static const char *read_args(apr_array_header_t *args, const cmd_parms *cmd, const row_t *row,
                              const char *text)
 {
-    const char *name = row->name;
-    const char *allowed;
-
     while (*text) {
         const char *arg = ap_getword_conf(cmd->pool, &text);
+        const char *complaint = check_arg(cmd, row, arg, args);
 
-        if (*arg == '\0') {
-            allowed = row->check("", args->nelts, cmd->pool);
-            return complain(cmd, name, apr_psprintf(cmd->pool, "\"\" is empty; allowed: %s",
-                                                    allowed ? allowed : "a value"));
-        }
-        if (strlen(arg) > ARGUMENT_MAX) {
-            return complain(cmd, name, apr_psprintf(cmd->pool, "\"%s\" is too long; allowed: at most "
-                                                    "%d characters", printable(cmd, arg),
-                                                    ARGUMENT_MAX));
-        }
-        allowed = row->check(arg, args->nelts, cmd->pool);
-        if (allowed) {
-            return complain(cmd, name, apr_psprintf(cmd->pool, "\"%s\" is not allowed; allowed: %s",
-                                                    printable(cmd, arg), allowed));
+        if (complaint) {
+            return complaint;
         }
         APR_ARRAY_PUSH(args, const char *) = arg;
     }
-    if (args->nelts < row->least || (row->most && args->nelts > row->most)) {
-        allowed = row->check("\1", 0, cmd->pool);
-        return complain(cmd, name,
-                        apr_psprintf(cmd->pool, "%d arguments given, %s%d allowed: %s", args->nelts,
-                                     row->most == row->least ? "" : args->nelts < row->least
-                                     ? "at least " : "at most ",
-                                     args->nelts < row->least ? row->least : row->most,
-                                     allowed ? allowed : "a value"));
-    }
-    return NULL;
+    return args->nelts >= row->least ? NULL
+           : complain(cmd, row->name, apr_psprintf(cmd->pool, "\"\": %d of at least %d arguments; "
+                                                   "allowed: %s", args->nelts, row->least,
+                                                   allowed_by(cmd, row)));
 }
 
 static const char *directive(cmd_parms *cmd, void *dir_config, const char *text)
@@ -361,7 +430,7 @@ static const char *directive(cmd_parms *cmd, void *dir_config, const char *text)
     acmod_settings_t *settings = sc->section ? sc->section : &sc->settings;
     acmod_value_t *value = &settings->value[which];
     apr_array_header_t *args = apr_array_make(cmd->pool, 2, sizeof(const char *));
-    const char *complaint = check_context(cmd, row, sc);
+    const char *complaint = check_context(cmd, row, sc, text);
 
     (void)dir_config;
     complaint = complaint ? complaint : read_args(args, cmd, row, text);
@@ -384,32 +453,51 @@ static const char *directive(cmd_parms *cmd, void *dir_config, const char *text)
 
 /* ---- sections ---- */
 
+/* NULL and *text is the label, or what is wrong. */
+static const char *check_section(cmd_parms *cmd, const acmod_server_t *sc,
+                                 const apr_array_header_t *sections, const char **text)
+{
+    const char *end = strrchr(*text, '>');
+    const char *rest, *label;
+    int i;
+
+    if (cmd->server->is_virtual || sc->section
+        || ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT | NOT_IN_LIMIT)) {
+        return apr_psprintf(cmd->pool, "\"%s\" is not allowed here; allowed: only in the server "
+                            "config, outside of other sections", printable(cmd, *text));
+    }
+    rest = apr_pstrmemdup(cmd->pool, *text, end ? (apr_size_t)(end - *text) : 0);
+    label = ap_getword_conf(cmd->pool, &rest);
+    if (!end || end[1] || *rest || !label_ok(label)) {
+        return apr_psprintf(cmd->pool, "\"%s\" is not allowed; allowed: one label of at most %d "
+                            "letters, digits, dots and hyphens, and the closing >",
+                            printable(cmd, *text), ACME_NAME_MAX);
+    }
+    for (i = 0; i < sections->nelts; i++) {
+        const acmod_settings_t *other = APR_ARRAY_IDX(sections, i, const acmod_settings_t *);
+
+        if (acme_ascii_casecmp(other->label, label) == 0) {
+            return apr_psprintf(cmd->pool, "\"%s\" is there twice, first at %s; allowed: one section "
+                                "a label", label, other->where);
+        }
+    }
+    *text = label;
+    return NULL;
+}
+
 static const char *section(cmd_parms *cmd, const char *name, const char *text, int is_ca)
 {
     acmod_server_t *sc = acmod_server(cmd->server);
     acmod_settings_t *settings = apr_pcalloc(cmd->pool, sizeof(*settings));
-    const char *end = strrchr(text, '>');
-    const char *complaint, *label;
+    apr_array_header_t *sections = is_ca ? sc->cas : sc->certificates;
+    const char *complaint = check_section(cmd, sc, sections, &text);
 
-    if (cmd->server->is_virtual) {
-        return complain(cmd, name, "allowed only in the server config");
+    if (complaint) {
+        return complain(cmd, name, complaint);
     }
-    if (sc->section) {
-        return complain(cmd, name, "sections cannot be nested");
-    }
-    if (!end || end[1]) {
-        return complain(cmd, name, "the closing > is missing");
-    }
-    text = apr_pstrmemdup(cmd->pool, text, (apr_size_t)(end - text));
-    label = ap_getword_conf(cmd->pool, &text);
-    if (*label == '\0' || *text || strlen(label) > ACME_NAME_MAX
-        || strspn(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_*:")
-           != strlen(label) || *label == '.') {
-        return complain(cmd, name, "one label is wanted, of letters, digits, dots and hyphens");
-    }
-    settings->label = label;
+    settings->label = text;
     settings->where = where_of(cmd);
-    APR_ARRAY_PUSH(is_ca ? sc->cas : sc->certificates, acmod_settings_t *) = settings;
+    APR_ARRAY_PUSH(sections, acmod_settings_t *) = settings;
     sc->section = settings;
     sc->section_is_ca = is_ca;
     complaint = ap_walk_config(cmd->directive->first_child, cmd, cmd->context);
@@ -463,14 +551,16 @@ static const char *see_cert_file(cmd_parms *cmd, void *dir_config, const char *t
     return DECLINE_CMD;
 }
 
+/* ACCESS_CONF only for the sake of the message: check_context tells where a directive belongs. */
 const command_rec acmod_config_cmds[] = {
 #define DIRECTIVE(name, contexts, least, most, form, fallback) \
-    AP_INIT_RAW_ARGS(#name, directive, (void *)&rows[ACMOD_##name], RSRC_CONF, \
-                     "default: " fallback),
+    AP_INIT_RAW_ARGS(#name, directive, (void *)&rows[ACMOD_##name], \
+                     RSRC_CONF | ACCESS_CONF, "default: " fallback),
 #include "directives.h"
 #undef DIRECTIVE
-    AP_INIT_RAW_ARGS("<AcmeCA", section_ca, NULL, RSRC_CONF, "a certification authority"),
-    AP_INIT_RAW_ARGS("<AcmeCertificate", section_certificate, NULL, RSRC_CONF,
+    AP_INIT_RAW_ARGS("<AcmeCA", section_ca, NULL, RSRC_CONF | ACCESS_CONF,
+                     "a certification authority"),
+    AP_INIT_RAW_ARGS("<AcmeCertificate", section_certificate, NULL, RSRC_CONF | ACCESS_CONF,
                      "a certificate of its own"),
     AP_INIT_RAW_ARGS("ServerName", see_server_name, NULL, RSRC_CONF, NULL),
     AP_INIT_RAW_ARGS("SSLEngine", see_ssl_engine, NULL, RSRC_CONF, NULL),

@@ -1,10 +1,10 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* New certificates on new connections, without a restart: a certificate callback in every SSL_CTX of
- * mod_ssl's that puts the newest identity of the board on the one connection that asks. A live SSL_CTX
- * is never changed. No file, no lock wait in a handshake: identities are parsed once per child and
- * generation, published by an atomic pointer, and freed by the watchdog's tick when no handshake can
- * still hold them. */
+/* New certificates on new connections, without a restart: a certificate callback in every SSL_CTX
+ * of mod_ssl's that puts the newest identity of the board on the one connection that asks. A live
+ * SSL_CTX is never changed. No file, no lock wait in a handshake: identities are parsed once per
+ * child and generation, published by an atomic pointer, and freed by the watchdog's tick when no
+ * handshake can still hold them. */
 
 #include "mod_acmeclient.h"
 
@@ -217,8 +217,8 @@ static void slot_load(slot_t *slot, apr_uint64_t wanted)
              generation);
 }
 
-/* The newest identity, or NULL while what mod_ssl loaded is the newest. Whoever meets a new generation
- * first parses it; others meanwhile go on with the former one. */
+/* The newest identity, or NULL while what mod_ssl loaded is the newest. Whoever meets a new
+ * generation first parses it; others meanwhile go on with the former one. */
 static identity_t *slot_identity(slot_t *slot)
 {
     apr_uint64_t now;
@@ -312,8 +312,8 @@ static int cert_cb(SSL *ssl, void *arg)
 
 /* ---- at start, in root ---- */
 
-/* Can a TLS 1.2 client that this SSL_CTX accepts be served with such a key? (TLS 1.3's suites do not
- * depend on the key.) */
+/* Can a TLS 1.2 client that this SSL_CTX accepts be served with such a key? (TLS 1.3's suites do
+ * not depend on the key.) */
 static int negotiable(SSL_CTX *ssl_ctx, int rsa)
 {
     STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(ssl_ctx);

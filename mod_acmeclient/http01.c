@@ -1,7 +1,8 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* http-01 (RFC 8555 section 8.3): answered by every child from the board, before redirects, rewrites,
- * access control and handlers see the request; exact token and host only, everything else declined. */
+/* http-01 (RFC 8555 section 8.3): answered by every child from the board, before redirects,
+ * rewrites, access control and handlers see the request; exact token and host only, everything else
+ * declined. */
 
 #include "mod_acmeclient.h"
 

@@ -1,7 +1,7 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* Library lines go to the main server's log, with a copy to the log of the vhost they are about when
- * that is another file. */
+/* Library lines go to the main server's log, with a copy to the log of the vhost they are about
+ * when that is another file. */
 
 #include "mod_acmeclient.h"
 

@@ -36,7 +36,7 @@ typedef struct {
     acmod_cert_t *cert;
     acmod_placeholder_t placeholder;
     int has_static;                  /* names SSLCertificateFile of its own (not a managed path) */
-    int attached_by_path;            /* not AcmeEngine on: its SSLCertificateFile is the managed path */
+    int attached_by_path; /* not AcmeEngine on: its SSLCertificateFile is the managed path */
     const char *where;               /* "file:line" of the vhost */
 } acmod_vhost_t;
 
@@ -45,8 +45,8 @@ typedef struct {
     int level;          /* APLOG_ERR, APLOG_WARNING, APLOG_NOTICE */
     const char *code;   /* "AC0110" */
     server_rec *server; /* whose log, NULL: main server */
-    const char *text;   /* one line; holds directive, value, what is allowed, file:line, ServerName as
-                         * far as they apply */
+    const char *text; /* one line; holds directive, value, what is allowed, file:line, ServerName as
+                       * far as they apply */
 } acmod_remark_t;
 
 typedef struct {
@@ -65,8 +65,9 @@ extern const command_rec acmod_config_cmds[];
 void *acmod_config_create_server(apr_pool_t *pool, server_rec *s);
 void *acmod_config_merge_server(apr_pool_t *pool, void *base, void *add);
 
-/* vhost.c: from the server_recs' records to specs; reads no file but the paths' parents for spelling
- * (realpath), opens nothing for writing. Called in check_config of every pass. Never NULL. */
+/* vhost.c: from the server_recs' records to specs; reads no file but the paths' parents for
+ * spelling (realpath), opens nothing for writing. Called in check_config of every pass. Never
+ * NULL. */
 acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *base);
 /* The record of a server, NULL when it is not managed. O(1). */
 acmod_vhost_t *acmod_vhost_of(server_rec *s);
@@ -125,7 +126,8 @@ int acmod_hotswap_missing(const acmod_vhost_t *vhost);
 
 /* http01.c, tls_challenge.c, status.c */
 void acmod_http01_register_hooks(void);
-/* In the certificate callback, ssl is the SSL. 0: no challenge; 1: its certificate is set; -1: refuse. */
+/* In the certificate callback, ssl is the SSL. 0: no challenge; 1: its certificate is set; -1:
+ * refuse. */
 int acmod_tls_challenge_serve(void *ssl);
 void acmod_tls_challenge_register_hooks(void);
 void acmod_tls_challenge_protocols(acmod_run_t *run, apr_pool_t *pconf);

@@ -9,7 +9,8 @@
 #include <openssl/ssl.h>
 #include "mod_ssl.h"
 
-/* Run for every SSL-enabled server once its SSL_CTX is complete. is_proxy: 1 for backend connections. */
+/* Run for every SSL-enabled server once its SSL_CTX is complete. is_proxy: 1 for backend
+ * connections. */
 APR_DECLARE_EXTERNAL_HOOK(ssl, SSL, int, init_server,
                           (server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx))
 

@@ -1,7 +1,7 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* While a vhost has nothing but its placeholder, requests get 503 with Retry-After instead of content
- * under a certificate nobody can trust. Status handlers stay reachable. */
+/* While a vhost has nothing but its placeholder, requests get 503 with Retry-After instead of
+ * content under a certificate nobody can trust. Status handlers stay reachable. */
 
 #include "mod_acmeclient.h"
 

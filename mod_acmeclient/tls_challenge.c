@@ -1,10 +1,10 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* tls-alpn-01 (RFC 8737) and, where the administrator named it, tls-sni-01: challenge certificates from
- * the board, in every child. The order of OpenSSL's callbacks differs: in TLS 1.3 ALPN is negotiated
- * before the certificate callback, in TLS 1.2 after cipher and signature are chosen. So the certificate
- * is set in the certificate callback when ALPN is known there, and by mod_ssl's challenge hook
- * otherwise, then with a key of the type that the handshake is already bound to. */
+/* tls-alpn-01 (RFC 8737) and, where the administrator named it, tls-sni-01: challenge certificates
+ * from the board, in every child. The order of OpenSSL's callbacks differs: in TLS 1.3 ALPN is
+ * negotiated before the certificate callback, in TLS 1.2 after cipher and signature are chosen. So
+ * the certificate is set in the certificate callback when ALPN is known there, and by mod_ssl's
+ * challenge hook otherwise, then with a key of the type that the handshake is already bound to. */
 
 #include "mod_acmeclient.h"
 

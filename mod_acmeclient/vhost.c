@@ -1,8 +1,8 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* From settings and server_recs to specs: which vhost uses which certificate, under which names, from
- * which CA. A contradiction is one certificate's error, never the server's. Linear in the number of
- * vhosts and names. */
+/* From settings and server_recs to specs: which vhost uses which certificate, under which names,
+ * from which CA. A contradiction is one certificate's error, never the server's. Linear in the
+ * number of vhosts and names. */
 
 #include "config.h"
 
@@ -273,8 +273,10 @@ static apr_array_header_t *draft_cas(form_t *form, draft_t *draft)
         const char *name = APR_ARRAY_IDX(args, i, const char *);
 
         if (args->nelts > 1 && strstr(name, "staging")) {
-            draft_error(draft, form, "AcmeDirectoryURL: the staging CA %s cannot stand in a list with "
-                        "others, %s", name, value_of(draft, ACMOD_AcmeDirectoryURL)->where);
+            draft_error(draft, form,
+                        "AcmeDirectoryURL: the staging CA %s cannot stand in a list with "
+                        "others, %s",
+                        name, value_of(draft, ACMOD_AcmeDirectoryURL)->where);
             continue;
         }
         draft_ca(form, draft, cas, name);
@@ -287,7 +289,8 @@ static apr_array_header_t *draft_cas(form_t *form, draft_t *draft)
 
 /* ---- names ---- */
 
-static void add_name(form_t *form, draft_t *draft, const char *text, const char *where, int explicit)
+static void add_name(form_t *form, draft_t *draft, const char *text, const char *where,
+                     int explicit)
 {
     const char *name, *why;
     acme_name_kind_t kind;
@@ -420,7 +423,8 @@ static void sections_make(form_t *form)
         draft = draft_make(form, label, section, &sc->settings, section->where);
         APR_ARRAY_PUSH(form->sections, draft_t *) = draft;
         if (acmod_arg(section, ACMOD_AcmeCommonName, NULL)) {
-            add_name(form, draft, acmod_arg(section, ACMOD_AcmeCommonName, NULL), section->where, 1);
+            add_name(form, draft, acmod_arg(section, ACMOD_AcmeCommonName, NULL), section->where,
+                     1);
         }
         if (is_name) {
             add_name(form, draft, section->label, section->where, 1);
@@ -461,10 +465,12 @@ static void compare_settings(form_t *form, draft_t *draft, const acmod_settings_
             || i == ACMOD_AcmePlaceholder || i == ACMOD_AcmeCommonName || strcmp(x, y) == 0) {
             continue;
         }
-        draft_error(draft, form, "%s differs between vhosts that share the certificate: \"%s\" (%s) "
-                    "and \"%s\" (%s)", acmod_directive_name((acmod_directive_t)i),
-                    *x ? x : "default", a->where ? a->where : draft->where,
-                    *y ? y : "default", b->where ? b->where : where);
+        draft_error(draft, form,
+                    "%s differs between vhosts that share the certificate: \"%s\" (%s) "
+                    "and \"%s\" (%s)",
+                    acmod_directive_name((acmod_directive_t)i), *x ? x : "default",
+                    a->where ? a->where : draft->where, *y ? y : "default",
+                    b->where ? b->where : where);
     }
 }
 
@@ -510,8 +516,8 @@ static const char *first_name(form_t *form, server_rec *s, const acmod_server_t 
     text = text ? text : s->server_hostname;
     acme_error_clear(&err);
     if (acme_name_normalize(&name, &kind, text, form->pool, &err) != ACME_OK) {
-        remark(form, APLOG_ERR, "AC0115", s, "the vhost at %s: no certificate for \"%s\": %s", where,
-               text, err.text);
+        remark(form, APLOG_ERR, "AC0115", s, "the vhost at %s: no certificate for \"%s\": %s",
+               where, text, err.text);
         return NULL;
     }
     return name;
@@ -558,7 +564,8 @@ static draft_t *draft_own(form_t *form, server_rec *s, acmod_server_t *sc, const
     return draft;
 }
 
-/* Inherited "AcmeEngine on" leaves vhosts alone that have a certificate; written there it takes over. */
+/* Inherited "AcmeEngine on" leaves vhosts alone that have a certificate; written there it takes
+ * over. */
 static int wants_management(form_t *form, server_rec *s, const acmod_server_t *sc)
 {
     const acmod_value_t *engine = &sc->settings.value[ACMOD_AcmeEngine];
@@ -803,7 +810,8 @@ static void static_files(form_t *form)
             }
         }
         if (sc->vhost && sc->vhost->has_static) {
-            remark(form, APLOG_NOTICE, "AC0118", s, "the vhost at %s names a certificate of its own: "
+            remark(form, APLOG_NOTICE, "AC0118", s,
+                   "the vhost at %s names a certificate of its own: "
                    "it is served until there is a managed one, then the managed one alone",
                    sc->vhost->where);
         }

@@ -1,8 +1,8 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* One watchdog thread in every child tries the owner lock on each tick; in the child that gets it, it
- * becomes the manager and stays so until the child has to go. The lock is valid over generations and
- * released by the kernel when its holder dies. */
+/* One watchdog thread in every child tries the owner lock on each tick; in the child that gets it,
+ * it becomes the manager and stays so until the child has to go. The lock is valid over generations
+ * and released by the kernel when its holder dies. */
 
 #include "mod_acmeclient.h"
 
@@ -206,7 +206,8 @@ void acmod_watchdog_child_stopping(void)
     __atomic_store_n(&child.stopping, 1, __ATOMIC_RELEASE);
 }
 
-/* Every exit path of a child runs this: no thread of ours may be inside OpenSSL when it is torn down. */
+/* Every exit path of a child runs this: no thread of ours may be inside OpenSSL when it is torn
+ * down. */
 static apr_status_t join(void *data)
 {
     apr_time_t give_up = apr_time_now() + JOIN_AT_MOST;

@@ -61,7 +61,7 @@ acme_rv_t acme_base64url_decode(unsigned char **out, apr_size_t *out_len, const 
         }
     }
     if (v < 0 || text_len % 4 == 1 || (bits & ((1u << have) - 1))) {
-        return acme_error_set(err, ACME_E_PROTOCOL, "AC0106", "not base64url: %s",
+        return acme_error_set(err, ACME_E_PROTOCOL, "AC0180", "not base64url: %s",
                               v < 0 ? "foreign character" : "incomplete");
     }
     p[n] = '\0';

@@ -140,7 +140,7 @@ static acme_rv_t member(json_t **out, const acme_json_t *object, const char *key
 static acme_rv_t wrong_type(const acme_json_t *object, const char *key, const char *wanted,
                             acme_error_t *err)
 {
-    return acme_error_set(err, ACME_E_PROTOCOL, "AC0305", "%s: \"%s\" is not %s", object->what, key,
+    return acme_error_set(err, ACME_E_PROTOCOL, "AC0383", "%s: \"%s\" is not %s", object->what, key,
                           wanted);
 }
 
@@ -234,7 +234,7 @@ acme_rv_t acme_json_item_object(acme_json_t **out, const acme_json_t *array, apr
 
     *out = NULL;
     if (!json_is_object(value)) {
-        return acme_error_set(err, ACME_E_PROTOCOL, "AC0306", "%s: item %" APR_SIZE_T_FMT
+        return acme_error_set(err, ACME_E_PROTOCOL, "AC0381", "%s: item %" APR_SIZE_T_FMT
                               " of a list is not an object", array->what, i);
     }
     *out = wrap(value, array->what, 0, array->pool);
@@ -248,7 +248,7 @@ acme_rv_t acme_json_item_string(const char **out, const acme_json_t *array, apr_
 
     *out = json_string_value(value);
     return *out ? ACME_OK
-           : acme_error_set(err, ACME_E_PROTOCOL, "AC0307", "%s: item %" APR_SIZE_T_FMT
+           : acme_error_set(err, ACME_E_PROTOCOL, "AC0382", "%s: item %" APR_SIZE_T_FMT
                             " of a list is not a string", array->what, i);
 }
 

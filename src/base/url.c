@@ -13,7 +13,7 @@ static acme_rv_t refuse(acme_error_t *err, const char *text, const char *why)
 {
     char shown[200];
 
-    return acme_error_set(err, ACME_E_PROTOCOL, "AC0105", "URL \"%s\": %s",
+    return acme_error_set(err, ACME_E_PROTOCOL, "AC0181", "URL \"%s\": %s",
                           acme_printable(shown, sizeof(shown), text, -1), why);
 }
 

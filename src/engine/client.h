@@ -41,8 +41,8 @@ acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf
  * after a wait. */
 acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t *err);
 
-/* The clock was set by so much: the order's deadline moves with it, and waits are not stretched when
- * it was set back. */
+/* The clock was set by so much: the order's deadline moves with it, and waits are not stretched
+ * when it was set back. */
 void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by);
 
 /* For log and status after the end. */

@@ -5,8 +5,8 @@
 #include "engine/client.h"
 #include "protocol/policy.h"
 
-/* The owner's scheduler: which certificates are due, new ones before renewals; due jobs run on a small
- * pool of threads; a waiting order holds none. */
+/* The owner's scheduler: which certificates are due, new ones before renewals; due jobs run on a
+ * small pool of threads; a waiting order holds none. */
 
 typedef struct {
     const acme_spec_t *spec;
@@ -49,8 +49,8 @@ typedef struct acme_manager_t acme_manager_t;
 acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *conf,
                               apr_pool_t *pool, acme_error_t *err);
 
-/* Runs in the calling thread until stop says so; all workers have ended when it returns. Signals are
- * blocked in the workers. */
+/* Runs in the calling thread until stop says so; all workers have ended when it returns. Signals
+ * are blocked in the workers. */
 void acme_manager_run(acme_manager_t *manager);
 
 /* Wakes it (any thread, not a signal handler). */

@@ -15,6 +15,7 @@
 #define DIRECTORY_DOUBT apr_time_from_sec(300)
 #define RESTORE_PAUSE DAY
 #define PAUSE_MAX (7 * DAY)
+#define REST_MAX apr_time_from_sec(3600)
 #define SKEW apr_time_from_sec(600)
 #define REDIRECTS 3
 #define NONCES 8
@@ -405,6 +406,15 @@ static acme_rv_t refine(acme_error_t *err, const acme_error_t *cause, acme_retry
     return ACME_FAIL;
 }
 
+/* A limit may be that of one set of names only, with days to wait, and the reply need not tell: the
+ * certificate waits as long as it was told, the others at most so long. */
+static apr_time_t rest_for_all(const acme_error_t *cause, apr_time_t now)
+{
+    apr_time_t most = acme_time_add(now, REST_MAX);
+
+    return cause->http_status < 500 && cause->not_before > most ? most : cause->not_before;
+}
+
 acme_rv_t acme_session_refused(acme_problem_t **out, acme_session_t *session,
                                const acme_http_response_t *response, apr_pool_t *pool,
                                acme_error_t *err)
@@ -418,7 +428,7 @@ acme_rv_t acme_session_refused(acme_problem_t **out, acme_session_t *session,
         *out = problem;
     }
     if (problem && problem->ca_wide && cause.not_before > 0) {
-        acme_session_pause(session, cause.not_before);
+        acme_session_pause(session, rest_for_all(&cause, now_of(session)));
     }
     if (!strcmp(cause.problem, "userActionRequired")
         || !strcmp(cause.problem, "agreementRequired")) {

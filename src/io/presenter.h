@@ -11,8 +11,8 @@ typedef struct {
     acme_board_t *board;
     apr_time_t (*now)(void *baton);
     void *now_baton;
-    acme_key_t *ec_key, *rsa_key; /* for challenge certificates; made when first needed, kept for the
-                                   * owner's life; guarded by mutex */
+    acme_key_t *ec_key, *rsa_key; /* for challenge certificates; made when first needed, kept for
+                                   * the owner's life; guarded by mutex */
     void *mutex;                  /* apr_thread_mutex_t */
     apr_pool_t *pool;
 } acme_present_ctx_t;
@@ -32,8 +32,8 @@ typedef struct {
 } acme_presentation_t;
 
 /* Makes the challenge answerable by every child before it returns. */
-acme_rv_t acme_present(acme_present_ctx_t *ctx, const acme_presentation_t *what, apr_pool_t *scratch,
-                       acme_error_t *err);
+acme_rv_t acme_present(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                       apr_pool_t *scratch, acme_error_t *err);
 /* ACME_OK when the CA may be told, ACME_AGAIN to ask again later (dns propagation). */
 acme_rv_t acme_settled(acme_present_ctx_t *ctx, const acme_presentation_t *what, acme_error_t *err);
 /* Always, also after a failed present and for what an earlier owner presented. */

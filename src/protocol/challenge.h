@@ -33,8 +33,8 @@ const char *acme_challenge_alpn_name(const char *identifier, apr_pool_t *pool);
  * only dns-01; IP addresses never dns-01. */
 int acme_challenge_type_usable(acme_challenge_type_t type, const acme_authz_object_t *authz);
 
-/* The first of types[0..n) that the authorization offers and that fits; NULL and an error naming what
- * was offered and what is allowed when there is none (AC0402). */
+/* The first of types[0..n) that the authorization offers and that fits; NULL and an error naming
+ * what was offered and what is allowed when there is none (AC0402). */
 acme_rv_t acme_challenge_choose(const acme_challenge_object_t **out, acme_challenge_type_t *type,
                                 const acme_authz_object_t *authz,
                                 const acme_challenge_type_t *types, int n, acme_error_t *err);

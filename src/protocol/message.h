@@ -82,7 +82,8 @@ typedef struct {
     const char *name;      /* canonical identifier; with wildcard set, without "*." */
     int wildcard;
     apr_time_t expires;
-    apr_array_header_t *challenges; /* acme_challenge_object_t *; those of unknown shape are left out */
+    apr_array_header_t *challenges; /* acme_challenge_object_t *; those of unknown shape are left
+                                     * out */
     const char *offered;   /* "http-01 dns-01 x": for errors */
 } acme_authz_object_t;
 

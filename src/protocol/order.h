@@ -5,9 +5,10 @@
 #include "protocol/message.h"
 #include "protocol/spec.h"
 
-/* One order as a table of steps {name, journal?, plan, take}. plan (const, pure) says what the order
- * wants next; the client does it; take (the only thing that changes the order) digests what came of
- * it. A resumed order enters at order-sync and the CA's answer routes it. Waiting is a time. */
+/* One order as a table of steps {name, journal?, plan, take}. plan (const, pure) says what the
+ * order wants next; the client does it; take (the only thing that changes the order) digests what
+ * came of it. A resumed order enters at order-sync and the CA's answer routes it. Waiting is a
+ * time. */
 
 typedef enum {
     ACME_STEP_KEY = 0,      /* make or find the certificate's key; journalled before newOrder */
@@ -68,9 +69,9 @@ acme_order_t *acme_order_create(const acme_spec_t *spec, const char *directory,
                                 const acme_challenge_type_t *types, int n_types, apr_time_t now,
                                 apr_pool_t *pool);
 
-/* Order record payload (JSON) <-> order. Restoring checks that the order is for this spec digest and
- * this directory and not expired (> 60 s left); else ACME_FAIL and the caller starts a new one, once,
- * with a line. */
+/* Order record payload (JSON) <-> order. Restoring checks that the order is for this spec digest
+ * and this directory and not expired (> 60 s left); else ACME_FAIL and the caller starts a new one,
+ * once, with a line. */
 const char *acme_order_payload(const acme_order_t *order, apr_pool_t *pool);
 acme_rv_t acme_order_restore(acme_order_t **out, const acme_spec_t *spec, const char *payload,
                              apr_size_t len, const acme_challenge_type_t *types, int n_types,
@@ -99,8 +100,8 @@ typedef struct {
 /* pool: for payloads. Never fails. */
 void acme_order_plan(acme_plan_t *out, const acme_order_t *order, apr_time_t now, apr_pool_t *pool);
 
-/* What came of the planned act. For POST/FINALIZE: the response (any status) or, with response NULL,
- * the transport error in `failed` and whether the request may have reached the CA. */
+/* What came of the planned act. For POST/FINALIZE: the response (any status) or, with response
+ * NULL, the transport error in `failed` and whether the request may have reached the CA. */
 typedef struct {
     acme_step_t step;                    /* must equal the order's */
     const acme_http_response_t *response;

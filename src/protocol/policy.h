@@ -52,8 +52,8 @@ typedef struct {
     int renewal;         /* 0: nothing valid is in service: goes before renewals */
 } acme_decision_t;
 
-/* attempt: NULL = no failure; an attempt of another digest than attempt_digest is ignored. forced: the
- * administrator asked for a try now. Renewal at lifetime/3 left (1/2 under 10 days), or
+/* attempt: NULL = no failure; an attempt of another digest than attempt_digest is ignored. forced:
+ * the administrator asked for a try now. Renewal at lifetime/3 left (1/2 under 10 days), or
  * spec->renew_before (never more than half a lifetime); both given: the earlier. random in [0,1)
  * spreads the check, not the renewal moment. A clock before 2024 is implausible. */
 void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acme_facts_t *facts,

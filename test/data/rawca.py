@@ -314,7 +314,7 @@ def transport():
     listen("proxy", tunnel)
     listen("proxy407", plain(b"HTTP/1.1 407 Proxy Authentication Required\r\n"
                              b"Content-Length: 2\r\n\r\nno"))
-    listen("proxybig", plain(b"HTTP/1.1 200 OK\r\n" + b"X-Fill: 0123456789012345\r\n" * 2000
+    listen("proxybig", plain(b"HTTP/1.1 200 OK\r\n" + (b"X-Fill: " + b"x" * 1000 + b"\r\n") * 40
                              + b"\r\n"))
     listen("proxyinject", plain(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"))
 

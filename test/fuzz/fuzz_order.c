@@ -100,8 +100,9 @@ static acme_http_response_t *answer(run_t *run, int which, apr_size_t body_max)
     if (change > 0 && len > 0) {
         body[((apr_size_t)place * 3) % len] = (char)change;
     }
-    bytes = apr_psprintf(run->pool, "HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n",
-                         answers[i].status, answers[i].type, (int)len, answers[i].headers);
+    bytes =
+        apr_psprintf(run->pool, "HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n",
+                     answers[i].status, answers[i].type, (int)len, answers[i].headers);
     if (acme_http_response_feed(response, bytes, strlen(bytes), &used, NULL) == ACME_FAIL) {
         return NULL;
     }
@@ -135,7 +136,8 @@ static void restore(run_t *run, const acme_spec_t *spec, const acme_challenge_ty
     const char *record = acme_order_payload(run->order, run->pool);
     acme_order_t *order;
 
-    if (acme_order_restore(&order, spec, record, strlen(record), types, 2, run->now, run->pool, NULL)
+    if (acme_order_restore(&order, spec, record, strlen(record), types, 2, run->now, run->pool,
+                           NULL)
         == ACME_OK) {
         must((order->order_url == NULL) == (run->order->order_url == NULL));
         run->order = order;

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <apr_general.h>
 #include <apr_strings.h>
+#include "base/codec.h"
 
 #define RAWCA_SCENARIOS 64
 
@@ -61,6 +62,7 @@ static void rawca_read(int fd)
 {
     FILE *f = fdopen(fd, "r");
     char line[128];
+    apr_int64_t port;
 
     ck_assert(f != NULL);
     while (fgets(line, sizeof(line), f) && strncmp(line, "ready", 5)) {
@@ -69,7 +71,8 @@ static void rawca_read(int fd)
         ck_assert(space != NULL && rawca.n < RAWCA_SCENARIOS);
         *space = '\0';
         apr_cpystrn(rawca.scenario[rawca.n].name, line, sizeof(rawca.scenario[0].name));
-        rawca.scenario[rawca.n++].port = (int)apr_atoi64(space + 1);
+        ck_assert(acme_scan_number(&port, space + 1, strcspn(space + 1, "\n"), 5, NULL) == ACME_OK);
+        rawca.scenario[rawca.n++].port = (int)port;
     }
     fclose(f);
     ck_assert_msg(rawca.n > 0, "rawca.py did not start");

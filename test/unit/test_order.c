@@ -121,12 +121,15 @@ static const char *order_object(ca_t *ca, int status, const char *headers)
     if (ca->stranger) {
         authz = apr_pstrcat(pool, authz, ",\"https://ca.example/authz/9\"", NULL);
     }
-    return json(status, apr_pstrcat(pool, headers ? headers : "", ca->header ? ca->header : "", NULL),
-                apr_psprintf(pool, "{\"status\":\"%s\",\"expires\":\"2026-12-01T00:00:00Z\","
-                             "\"identifiers\":[%s],\"authorizations\":[%s],"
-                             "\"finalize\":\"https://ca.example/finalize/1\"%s}", word, ids, authz,
-                             strcmp(word, "valid") ? "" :
-                             ",\"certificate\":\"https://ca.example/cert/1\""));
+    return json(status,
+                apr_pstrcat(pool, headers ? headers : "", ca->header ? ca->header : "", NULL),
+                apr_psprintf(
+                    pool,
+                    "{\"status\":\"%s\",\"expires\":\"2026-12-01T00:00:00Z\","
+                    "\"identifiers\":[%s],\"authorizations\":[%s],"
+                    "\"finalize\":\"https://ca.example/finalize/1\"%s}",
+                    word, ids, authz,
+                    strcmp(word, "valid") ? "" : ",\"certificate\":\"https://ca.example/cert/1\""));
 }
 
 static const char *new_order(ca_t *ca)
@@ -205,9 +208,10 @@ static const char *finalize(ca_t *ca)
 
 static const char *certificate(ca_t *ca)
 {
-    return ca->missing-- > 0 ? problem(404, "malformed")
-                             : http(200, ca->media ? ca->media : "application/pem-certificate-chain",
-                                    NULL, "-----BEGIN CERTIFICATE-----\n");
+    return ca->missing-- > 0
+               ? problem(404, "malformed")
+               : http(200, ca->media ? ca->media : "application/pem-certificate-chain", NULL,
+                      "-----BEGIN CERTIFICATE-----\n");
 }
 
 static const char *list(const ca_t *ca, const char *page)
@@ -709,7 +713,8 @@ START_TEST(no_list_of_orders_no_search)
 }
 END_TEST
 
-/* The owner dies after the n-th step, before (even) or after (odd) its act was made something of. */
+/* The owner dies after the n-th step, before (even) or after (odd) its act was made something
+ * of. */
 START_TEST(an_owner_may_die_after_every_step)
 {
     acme_rv_t rv = ACME_OK;

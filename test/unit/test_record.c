@@ -129,7 +129,8 @@ static int found(const char *data, apr_size_t len, int *damaged)
     apr_pool_create(&sub, pool);
     while (acme_record_next(&rec, &state, copy, len, damaged, sub) == ACME_OK) {
         if (!strcmp(rec.id, "example.org") && rec.type == ACME_REC_ORDER && rec.seq == 3
-            && rec.time == NOW && rec.len == 19 && !memcmp(rec.payload, "{\"step\":\"validate\"}", 19)) {
+            && rec.time == NOW && rec.len == 19
+            && !memcmp(rec.payload, "{\"step\":\"validate\"}", 19)) {
             bits |= 1;
         }
         else if (!strcmp(rec.id, "_wildcard.example.org") && rec.type == ACME_REC_KEY

@@ -112,6 +112,16 @@ static const char *seen(const char *scenario)
     return body_of(&r);
 }
 
+static apr_int64_t last_number(const char *text)
+{
+    const char *word = strrchr(text, ' ');
+    apr_int64_t n;
+
+    ck_assert(word != NULL);
+    ck_assert(acme_scan_number(&n, word + 1, strcspn(word + 1, "\r\n"), 9, NULL) == ACME_OK);
+    return n;
+}
+
 START_TEST(plain_exchanges)
 {
     acme_transport_t *transport = make(NULL);
@@ -409,8 +419,7 @@ START_TEST(resumes)
         body_of(&r);
         acme_transport_flush(transport);
     }
-    ck_assert_int_eq(apr_atoi64(strrchr(seen(scenario), ' ') + 1)
-                         - apr_atoi64(strrchr(before, ' ') + 1), 2);
+    ck_assert_int_eq(last_number(seen(scenario)) - last_number(before), 2);
 }
 END_TEST
 

@@ -29,7 +29,7 @@
 
 Suite *x509_suite(void);
 
-static apr_pool_t *lasting, *pool;
+static apr_pool_t *pool;
 
 /* openssl req, openssl x509 -req: leaf and CA. */
 static const char two[] =
@@ -66,16 +66,6 @@ static const char ca_sha256[] =
     "d88b708b652f68b09701328baa53cde25c2c401f2c46f4b16a5910e7f3aef6ae";
 
 /* ---- helpers ---- */
-
-static void setup(void)
-{
-    apr_pool_create(&pool, lasting);
-}
-
-static void teardown(void)
-{
-    apr_pool_destroy(pool);
-}
 
 /* "a b": their array. */
 static apr_array_header_t *names_of(const char *text)
@@ -156,6 +146,20 @@ enum { KEY_LEAF, KEY_OTHER, KEY_INTER1, KEY_INTER2, KEY_ROOT, KEYS };
 
 static acme_key_t *keys[KEYS];
 static EVP_PKEY *weak_rsa;
+
+/* Made for those who ask: it takes its time. */
+static EVP_PKEY *weak(void)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, NULL);
+
+    if (!weak_rsa) {
+        ck_assert(EVP_PKEY_keygen_init(ctx) == 1
+                  && EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 1024) == 1
+                  && EVP_PKEY_keygen(ctx, &weak_rsa) == 1);
+    }
+    EVP_PKEY_CTX_free(ctx);
+    return weak_rsa;
+}
 
 /* Members that are not set are those of a usual leaf; "" leaves an extension out. */
 typedef struct {
@@ -249,7 +253,7 @@ static X509 *mint_issuer(char letter)
         what.usage = "digitalSignature";
         break;
     case 'W':
-        what.key = weak_rsa;
+        what.key = weak();
         break;
     case 'H':
         what.md = EVP_sha1();
@@ -288,26 +292,22 @@ static const char *pem_chain(const mint_t *leaf, const char *letters)
     return pem;
 }
 
-static void make_keys(void)
+static void setup(void)
 {
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, NULL);
     int i;
 
     apr_initialize();
-    apr_pool_create(&lasting, NULL);
+    apr_pool_create(&pool, NULL);
     for (i = 0; i < KEYS; i++) {
-        ck_assert_int_eq(acme_key_generate(&keys[i], ACME_KEY_P256, lasting, NULL), ACME_OK);
+        ck_assert_int_eq(acme_key_generate(&keys[i], ACME_KEY_P256, pool, NULL), ACME_OK);
     }
-    ck_assert(EVP_PKEY_keygen_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 1024) == 1
-              && EVP_PKEY_keygen(ctx, &weak_rsa) == 1);
-    EVP_PKEY_CTX_free(ctx);
 }
 
-static void drop_keys(void)
+static void teardown(void)
 {
     EVP_PKEY_free(weak_rsa);
     weak_rsa = NULL;
-    apr_pool_destroy(lasting);
+    apr_pool_destroy(pool);
 }
 
 /* ---- PEM ---- */
@@ -856,7 +856,7 @@ START_TEST(rules_of_the_check)
     int dropped;
 
     if (leaf.subject && strcmp(leaf.subject, "weak") == 0) {
-        leaf.signer = weak_rsa;
+        leaf.signer = weak();
     }
     if (leaf.subject && strcmp(leaf.subject, "sha1") == 0) {
         leaf.md = EVP_sha1();
@@ -1094,7 +1094,6 @@ static void add_check(Suite *suite)
 {
     TCase *tc = tcase_create("check");
 
-    tcase_add_unchecked_fixture(tc, make_keys, drop_keys);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, order_of_the_chain, 0, COUNT(orders));
     tcase_add_loop_test(tc, rules_of_the_check, 0, COUNT(rules));
@@ -1107,7 +1106,6 @@ static void add_made(Suite *suite)
 {
     TCase *tc = tcase_create("made");
 
-    tcase_add_unchecked_fixture(tc, make_keys, drop_keys);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, requests_verify, 0, COUNT(requested));
@@ -1123,7 +1121,6 @@ Suite *x509_suite(void)
     Suite *suite = suite_create("x509");
     TCase *tc = tcase_create("chain");
 
-    tcase_add_unchecked_fixture(tc, make_keys, drop_keys);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, sound_pem, 0, COUNT(sound));
