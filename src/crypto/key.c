@@ -456,9 +456,31 @@ static acme_rv_t key_wrap(acme_key_t **out, EVP_PKEY *pkey, apr_pool_t *pool, ac
     return ACME_OK;
 }
 
+typedef struct {
+    int (*stopped)(void *baton);
+    void *baton;
+    int given_up;
+} patience_t;
+
+static int go_on(EVP_PKEY_CTX *ctx)
+{
+    patience_t *patience = EVP_PKEY_CTX_get_app_data(ctx);
+
+    patience->given_up = patience->given_up || patience->stopped(patience->baton);
+    return !patience->given_up;
+}
+
 acme_rv_t acme_key_generate(acme_key_t **out, acme_key_type_t type, apr_pool_t *pool,
                             acme_error_t *err)
 {
+    return acme_key_generate_unless(out, type, NULL, NULL, pool, err);
+}
+
+acme_rv_t acme_key_generate_unless(acme_key_t **out, acme_key_type_t type,
+                                   int (*stopped)(void *baton), void *baton, apr_pool_t *pool,
+                                   acme_error_t *err)
+{
+    patience_t patience = {stopped, baton, 0};
     int is_rsa = acme_key_type_is_rsa(type);
     EVP_PKEY_CTX *ctx;
     EVP_PKEY *pkey = NULL;
@@ -474,8 +496,16 @@ acme_rv_t acme_key_generate(acme_key_t **out, acme_key_type_t type, apr_pool_t *
         ok = EVP_PKEY_CTX_set_ec_paramgen_curve_nid(ctx, types[type].nid) == 1
              && EVP_PKEY_CTX_set_ec_param_enc(ctx, OPENSSL_EC_NAMED_CURVE) == 1;
     }
+    if (ok && stopped) {
+        EVP_PKEY_CTX_set_app_data(ctx, &patience);
+        EVP_PKEY_CTX_set_cb(ctx, go_on);
+    }
     ok = ok && EVP_PKEY_keygen(ctx, &pkey) == 1;
     EVP_PKEY_CTX_free(ctx);
+    if (!ok && patience.given_up) {
+        ERR_clear_error();
+        return acme_error_set(err, ACME_E_STOPPED, "AC0518", "asked to stop");
+    }
     if (!ok) {
         return fail(err, ACME_E_SYSTEM, "AC0509", "private key: cannot be generated");
     }

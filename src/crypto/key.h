@@ -28,6 +28,11 @@ int acme_key_type_is_rsa(acme_key_type_t type);
 
 acme_rv_t acme_key_generate(acme_key_t **out, acme_key_type_t type, apr_pool_t *pool,
                             acme_error_t *err);
+/* The same, asking stopped(baton) all the time: a large RSA key takes seconds. Given up: ACME_FAIL
+ * with ACME_E_STOPPED. */
+acme_rv_t acme_key_generate_unless(acme_key_t **out, acme_key_type_t type,
+                                   int (*stopped)(void *baton), void *baton, apr_pool_t *pool,
+                                   acme_error_t *err);
 
 /* Which of the types above it is; ACME_FAIL for curves and sizes we do not use (RSA of another
  * size between 2048 and 4096 bits counts as the next lower type). */

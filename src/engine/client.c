@@ -245,9 +245,12 @@ static acme_rv_t intend(acme_client_t *client, const acme_plan_t *plan, apr_time
 
 static acme_rv_t key_make(acme_client_t *client, acme_error_t *err)
 {
+    const acme_stop_t *stop = client->conf.stop;
     const char *pem;
 
-    if (acme_key_generate(&client->key, client->conf.spec->key_type, client->pool, err)
+    if (acme_key_generate_unless(&client->key, client->conf.spec->key_type,
+                                 stop != NULL ? stop->stopped : NULL,
+                                 stop != NULL ? stop->baton : NULL, client->pool, err)
         != ACME_OK) {
         return ACME_FAIL;
     }

@@ -906,6 +906,34 @@ START_TEST(texts_are_wiped_with_their_pool)
 }
 END_TEST
 
+static int stop_after(void *baton)
+{
+    int *asked = baton;
+
+    return --*asked < 0;
+}
+
+/* The first prime of 4096 bits takes longer than ten questions, often far longer. */
+START_TEST(generation_can_be_stopped)
+{
+    acme_key_t *key = NULL;
+    acme_error_t err;
+    int asked = 10;
+
+    acme_error_clear(&err);
+    ck_assert_int_eq(acme_key_generate_unless(&key, ACME_KEY_RSA4096, stop_after, &asked, pool,
+                                              &err), ACME_FAIL);
+    ck_assert_int_eq(err.kind, ACME_E_STOPPED);
+    ck_assert_int_eq(asked, -1);
+    asked = 1000000;
+    ck_assert_int_eq(acme_key_generate_unless(&key, ACME_KEY_RSA2048, stop_after, &asked, pool,
+                                              NULL), ACME_OK);
+    ck_assert_int_lt(asked, 1000000);
+    ck_assert_int_eq(acme_key_generate_unless(&key, ACME_KEY_P256, stop_after, &asked, pool, NULL),
+                     ACME_OK);
+}
+END_TEST
+
 Suite *key_suite(void)
 {
     Suite *suite = suite_create("key");
@@ -919,6 +947,7 @@ Suite *key_suite(void)
     tcase_add_loop_test(tc, every_form_gives_the_key_back, 0, COUNT(generated));
     tcase_add_loop_test(tc, signatures_verify, 0, COUNT(generated));
     tcase_add_test(tc, no_two_are_the_same);
+    tcase_add_test(tc, generation_can_be_stopped);
     tcase_add_test(tc, threads_share_keys);
     tcase_add_loop_test(tc, known_keys, 0, COUNT(known));
     tcase_add_test(tc, pkcs8_is_what_others_write);
