@@ -38,6 +38,15 @@ static int has_control(const char *arg)
     return 0;
 }
 
+/* UTF-8 without control characters: what JSON and a certificate request can hold. */
+static int is_text(const char *arg, apr_pool_t *pool)
+{
+    apr_size_t size = strlen(arg) + 1;
+    char *shown = apr_palloc(pool, size);
+
+    return strcmp(acme_printable(shown, size, arg, -1), arg) == 0;
+}
+
 static const char *check_onoff(const char *arg, int i, apr_pool_t *pool)
 {
     static const char *const words[] = {"on", "off", NULL};
@@ -139,8 +148,8 @@ static const char *check_email(const char *arg, int i, apr_pool_t *pool)
 {
     const char *at = strchr(arg, '@');
 
-    (void)i, (void)pool;
-    if (has_control(arg) || strpbrk(arg, " ,;<>\"()") || strlen(arg) > 254) {
+    (void)i;
+    if (!is_text(arg, pool) || strpbrk(arg, " ,;<>\"()") || strlen(arg) > 254) {
         at = NULL;
     }
     return acme_ascii_casecmp(arg, "none") == 0
@@ -164,8 +173,8 @@ static const char *check_path_or_none(const char *arg, int i, apr_pool_t *pool)
 
 static const char *check_subject(const char *arg, int i, apr_pool_t *pool)
 {
-    (void)i, (void)pool;
-    return *arg && strlen(arg) <= 64 && !has_control(arg) ? NULL
+    (void)i;
+    return *arg && strlen(arg) <= 64 && is_text(arg, pool) ? NULL
            : "at most 64 characters of text, or none";
 }
 

@@ -11,7 +11,8 @@
 
 #include "acme.h"
 
-extern module AP_MODULE_DECLARE_DATA acmeclient_module;
+/* The one symbol httpd needs; everything else is built with hidden visibility. */
+extern module AP_MODULE_DECLARE_DATA acmeclient_module __attribute__((visibility("default")));
 #ifndef ACMOD_DECLARES_MODULE
 APLOG_USE_MODULE(acmeclient);
 #endif
