@@ -15,6 +15,7 @@ typedef enum {
 } acme_challenge_type_t;
 
 const char *acme_challenge_type_name(acme_challenge_type_t type);
+/* Case is ignored, as everywhere in a configuration. */
 acme_rv_t acme_challenge_type_parse(acme_challenge_type_t *out, const char *text);
 
 /* token "." thumbprint (RFC 8555 section 8.1). The token must be legal. */
@@ -30,11 +31,12 @@ const char *acme_challenge_sni_name(const char *key_authorization, apr_pool_t *p
 const char *acme_challenge_alpn_name(const char *identifier, apr_pool_t *pool);
 
 /* Which of the administrator's types (in order of preference) a name can be validated by: wildcards
- * only dns-01; IP addresses never dns-01. */
+ * only dns-01; IP addresses never dns-01 or tls-sni-01. */
 int acme_challenge_type_usable(acme_challenge_type_t type, const acme_authz_object_t *authz);
 
-/* The first of types[0..n) that the authorization offers and that fits; NULL and an error naming
- * what was offered and what is allowed when there is none (AC0402). */
+/* The first of types[0..n) that the authorization offers, that fits and is not invalid; NULL and an
+ * error naming what was offered and what is allowed when there is none (AC0402). *type is set with
+ * ACME_OK only. */
 acme_rv_t acme_challenge_choose(const acme_challenge_object_t **out, acme_challenge_type_t *type,
                                 const acme_authz_object_t *authz,
                                 const acme_challenge_type_t *types, int n, acme_error_t *err);
