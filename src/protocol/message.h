@@ -8,19 +8,20 @@
 #include "protocol/problem.h"
 
 /* RFC 8555's objects as C structs. Parsing is lenient where the RFC says ignore (unknown members,
- * null for absent ones) and strict elsewhere. All URLs have passed acme_url_parse. Unknown status
- * words are errors that hold the word. Strings live in the pool given. */
+ * null for absent ones) and strict elsewhere. All URLs have passed acme_url_parse, except those of
+ * the directory's meta. Unknown status words are errors that hold the word. Strings live in the pool
+ * given. On failure *out is left alone. */
 
 typedef struct {
     const char *new_nonce, *new_account, *new_order;           /* required */
     const char *revoke_cert, *key_change, *renewal_info;       /* or NULL */
-    const char *terms_of_service, *website;                    /* meta, or NULL */
+    const char *terms_of_service, *website; /* meta: printable, for people only, or NULL */
     int external_account_required;
     apr_array_header_t *profiles; /* names (const char *), empty when none are offered */
     const char *text;             /* the document itself, for keeping */
 } acme_directory_t;
 
-/* An ACME v1 directory ("new-reg") gives an error that says so. */
+/* An ACME v1 directory ("new-reg") gives an error that says so (HUMAN). */
 acme_rv_t acme_directory_parse(acme_directory_t **out, const char *text, apr_size_t len,
                                apr_pool_t *pool, acme_error_t *err);
 
@@ -30,7 +31,7 @@ typedef enum { ACME_ACCOUNT_VALID, ACME_ACCOUNT_DEACTIVATED, ACME_ACCOUNT_REVOKE
 typedef struct {
     acme_account_status_t status;
     const char *orders; /* URL or NULL */
-    apr_array_header_t *contact; /* const char * */
+    apr_array_header_t *contact; /* const char *, empty when not given */
 } acme_account_t;
 
 acme_rv_t acme_account_parse(acme_account_t **out, const char *text, apr_size_t len,
@@ -47,7 +48,7 @@ typedef struct {
     acme_order_status_t status;
     apr_time_t expires;          /* 0 = not given or unreadable */
     apr_array_header_t *names;   /* canonical identifiers (dns and ip) */
-    apr_array_header_t *authorizations; /* URLs, as text */
+    apr_array_header_t *authorizations; /* URLs, as text; empty when not given */
     const char *finalize;        /* URL; required unless status is invalid */
     const char *certificate;     /* URL or NULL */
     acme_problem_t *error;       /* or NULL */
@@ -56,7 +57,8 @@ typedef struct {
 acme_rv_t acme_order_parse(acme_order_object_t **out, const char *text, apr_size_t len,
                            apr_pool_t *pool, acme_error_t *err);
 
-/* Account's list of orders (RFC 8555 section 7.1.2.1): URLs. */
+/* Account's list of orders (RFC 8555 section 7.1.2.1): the first 2,000 URLs. An array without the
+ * object around it will do, as step-ca sends it. */
 acme_rv_t acme_order_list_parse(apr_array_header_t **urls, const char *text, apr_size_t len,
                                 apr_pool_t *pool, acme_error_t *err);
 
@@ -82,8 +84,8 @@ typedef struct {
     const char *name;      /* canonical identifier; with wildcard set, without "*." */
     int wildcard;
     apr_time_t expires;
-    apr_array_header_t *challenges; /* acme_challenge_object_t *; those of unknown shape are left
-                                     * out */
+    apr_array_header_t *challenges; /* acme_challenge_object_t *; unknown types of unknown shape
+                                     * are left out; required while pending only */
     const char *offered;   /* "http-01 dns-01 x": for errors */
 } acme_authz_object_t;
 

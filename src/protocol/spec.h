@@ -62,7 +62,8 @@ typedef struct acme_spec_t {
  * profile, must-staple. The issuing directory stands in the record by itself. */
 const char *acme_spec_digest(const acme_spec_t *spec, apr_pool_t *pool);
 /* SHA-256 hex over everything whose change is a reason to try at once after failures: the above and
- * CA list (URLs, EAB kid, contacts, terms), challenges, subject. */
+ * CA list (URLs, anchors, proxy, account file, EAB, contacts, terms), challenges, subject. The EAB
+ * key goes in by its own digest. */
 const char *acme_spec_attempt_digest(const acme_spec_t *spec, apr_pool_t *pool);
 
 #endif
