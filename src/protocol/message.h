@@ -9,8 +9,8 @@
 
 /* RFC 8555's objects as C structs. Parsing is lenient where the RFC says ignore (unknown members,
  * null for absent ones) and strict elsewhere. All URLs have passed acme_url_parse, except those of
- * the directory's meta. Unknown status words are errors that hold the word. Strings live in the pool
- * given. On failure *out is left alone. */
+ * the directory's meta. Unknown status words are errors that hold the word. Strings live in the
+ * pool given. On failure *out is left alone. */
 
 typedef struct {
     const char *new_nonce, *new_account, *new_order;           /* required */
