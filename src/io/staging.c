@@ -230,12 +230,29 @@ static void entry_refresh(acme_record_set_t *set, staging_t *self, entry_t *entr
     settle(set, set);
 }
 
-/* Keeps a set as what is known, here and on the board. */
+static void board_keep(staging_t *self, const entry_t *entry, const acme_record_set_t *set)
+{
+    apr_size_t len;
+    char *text;
+
+    if (entry->conf.row < 0 || self->board == NULL) {
+        return;
+    }
+    text = set_text(&len, set, ACME_BOARD_RESUME_MAX);
+    if (text != NULL) {
+        (void)acme_board_resume_write(self->board, entry->conf.row, text, len, NULL);
+    }
+    text_free(text, len);
+}
+
+/* Keeps a set as what is known, here and on the board. Its records may point into what was known, so
+ * they are invalid afterwards. */
 static acme_rv_t entry_keep(staging_t *self, entry_t *entry, const acme_record_set_t *set)
 {
     apr_size_t len;
     char *text = set_text(&len, set, ACME_RECORD_PAYLOAD_MAX * ACME_REC_TYPES);
 
+    board_keep(self, entry, set);
     if (text == NULL) {
         return ACME_FAIL;
     }
@@ -243,15 +260,6 @@ static acme_rv_t entry_keep(staging_t *self, entry_t *entry, const acme_record_s
     entry->text = text;
     entry->len = len;
     entry->begun = 1;
-    if (entry->conf.row < 0 || self->board == NULL) {
-        return ACME_OK;
-    }
-    text = set_text(&len, set, ACME_BOARD_RESUME_MAX);
-    if (text == NULL) {
-        return ACME_FAIL;
-    }
-    (void)acme_board_resume_write(self->board, entry->conf.row, text, len, NULL);
-    text_free(text, len);
     return ACME_OK;
 }
 
