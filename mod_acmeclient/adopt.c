@@ -143,65 +143,102 @@ void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
     trouble_log(run);
 }
 
-static int lock_byte(int fd, off_t byte)
+static int lock_ask(int fd, int command, short type, off_t byte, struct flock *lock)
 {
-    struct flock lock;
-
-    memset(&lock, 0, sizeof(lock));
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    lock.l_start = byte;
-    lock.l_len = 1;
-    return fcntl(fd, F_SETLK, &lock) == 0;
+    memset(lock, 0, sizeof(*lock));
+    lock->l_type = type;
+    lock->l_whence = SEEK_SET;
+    lock->l_start = byte;
+    lock->l_len = 1;
+    return fcntl(fd, command, lock) == 0;
 }
 
 int acmod_adopt_try_owner(const acmod_run_t *run)
 {
-    return run->lock_fd >= 0 && lock_byte(run->lock_fd, BYTE_OWNER);
+    struct flock lock;
+
+    return run->lock_fd >= 0 && lock_ask(run->lock_fd, F_SETLK, F_WRLCK, BYTE_OWNER, &lock);
 }
 
 void acmod_adopt_leave_owner(const acmod_run_t *run)
 {
     struct flock lock;
 
-    memset(&lock, 0, sizeof(lock));
-    lock.l_type = F_UNLCK;
-    lock.l_whence = SEEK_SET;
-    lock.l_start = BYTE_OWNER;
-    lock.l_len = 1;
-    fcntl(run->lock_fd, F_SETLK, &lock);
+    lock_ask(run->lock_fd, F_SETLK, F_UNLCK, BYTE_OWNER, &lock);
 }
 
-/* The parent holds the instance byte for its whole life. Locks are not inherited by children, and
- * no descriptor of this file is ever closed in an owner, which would drop its lock. */
-void acmod_adopt_locks(acmod_run_t *run)
+/* One that was removed or replaced keeps nobody out. */
+static int is_open(const kept_t *data, const char *path)
 {
-    kept_t *data = kept();
-    char path[APR_PATH_MAX];
-    struct stat st;
-    acme_error_t err;
+    struct stat opened, now;
 
-    run->lock_fd = -1;
-    run->root.read_only = 0;
-    acme_error_clear(&err);
-    if (acme_dir_check(run->conf->store_dir, geteuid(), 1, NULL, run->base->process->pconf, &err)
-        != ACME_OK) {
-        return; /* acme_store_prepare says why */
+    return data->fd >= 0 && strcmp(data->path, path) == 0 && fstat(data->fd, &opened) == 0
+           && lstat(path, &now) == 0 && opened.st_ino == now.st_ino && opened.st_dev == now.st_dev;
+}
+
+/* The former descriptor stays open: to close it could drop a lock. */
+static void open_lock(acmod_run_t *run, kept_t *data, const char *path)
+{
+    struct stat st;
+
+    if (is_open(data, path)) {
+        return;
     }
-    apr_snprintf(path, sizeof(path), "%s/lock", run->conf->store_dir);
-    if (data->fd < 0 || strcmp(data->path, path) != 0) {
-        data->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-        apr_cpystrn(data->path, path, sizeof(data->path));
-    }
+    data->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    apr_cpystrn(data->path, path, sizeof(data->path));
     if (data->fd < 0 || fstat(data->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         acme_log(&run->log, ACME_LOG_ERR, "AC0690", NULL,
                  "%s: cannot be used as lock file: %s; nothing is ordered", path,
                  data->fd < 0 ? strerror(errno) : "not a regular file");
         data->fd = -1;
+    }
+}
+
+/* Only looks: of a file this process has no descriptor of, so that closing drops nothing. */
+static int locked_by_another(const kept_t *data, const char *path)
+{
+    struct flock lock;
+    int fd, locked;
+
+    if (is_open(data, path)) {
+        return 0;
+    }
+    fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    locked = fd >= 0 && lock_ask(fd, F_GETLK, F_WRLCK, BYTE_INSTANCE, &lock)
+             && lock.l_type != F_UNLCK;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return locked;
+}
+
+/* The parent holds the instance byte for its whole life. Locks are not inherited by children, and
+ * no descriptor of this file is ever closed in an owner, which would drop its lock. */
+void acmod_adopt_locks(acmod_run_t *run, int real)
+{
+    kept_t *data = kept();
+    char path[APR_PATH_MAX];
+    struct flock lock;
+    acme_error_t err;
+
+    run->lock_fd = -1;
+    run->root.read_only = 0;
+    apr_snprintf(path, sizeof(path), "%s/lock", run->conf->store_dir);
+    if (!real) {
+        run->root.read_only = locked_by_another(data, path);
+        return;
+    }
+    acme_error_clear(&err);
+    if (acme_dir_check(run->conf->store_dir, geteuid(), 1, NULL, run->base->process->pconf, &err)
+        != ACME_OK) {
+        return; /* acme_store_prepare says why */
+    }
+    open_lock(run, data, path);
+    if (data->fd < 0) {
         run->root.read_only = 1;
         return;
     }
-    if (!lock_byte(data->fd, BYTE_INSTANCE)) {
+    if (!lock_ask(data->fd, F_SETLK, F_WRLCK, BYTE_INSTANCE, &lock)) {
         acme_log(&run->log, ACME_LOG_WARNING, "AC0711", NULL,
                  "%s: another server uses this store; certificates are served from it, ordering "
                  "and adoption are left to the other one", run->conf->store_dir);

@@ -13,16 +13,47 @@
 #define ROWS_TO_SPARE 64
 
 typedef struct {
+    int at;
+    apr_uint64_t generation; /* when the board was given up for a larger one */
+} row_t;
+
+typedef struct {
     void *memory;
     apr_size_t size;
     int rows, used;
-    apr_hash_t *row_of; /* id -> int *, in the process pool */
+    apr_hash_t *row_of; /* id -> row_t *, in the process pool */
+    /* The one before, while its last owner may have left something there. */
+    void *former_memory;
+    apr_size_t former_size;
+    apr_hash_t *former_row_of;
 } kept_board_t;
 
 static const char *kept_key(apr_pool_t *pool)
 {
     return apr_psprintf(pool, "acmeclient_board_%d_%" APR_SIZE_T_FMT, ACME_BOARD_LAYOUT,
                         sizeof(kept_board_t));
+}
+
+/* A board that is too small: its owner has to stop, what it leaves is for the next one. */
+static void give_up(kept_board_t *kept, apr_pool_t *pool)
+{
+    acme_board_t *board;
+    apr_hash_index_t *i;
+
+    kept->former_memory = NULL;
+    if (!kept->memory
+        || acme_board_attach(&board, kept->memory, kept->size, pool, NULL) != ACME_OK) {
+        return;
+    }
+    for (i = apr_hash_first(pool, kept->row_of); i; i = apr_hash_next(i)) {
+        row_t *row = apr_hash_this_val(i);
+
+        row->generation = acme_board_row_generation(board, row->at);
+    }
+    kept->former_memory = kept->memory;
+    kept->former_size = kept->size;
+    kept->former_row_of = kept->row_of;
+    acme_board_config_next(board);
 }
 
 static int make(kept_board_t *kept, int rows, apr_pool_t *process_pool, const acme_log_t *log)
@@ -53,15 +84,15 @@ static int make(kept_board_t *kept, int rows, apr_pool_t *process_pool, const ac
 static int row_for(kept_board_t *kept, acme_board_t *board, const char *id,
                    apr_pool_t *process_pool)
 {
-    int *row = apr_hash_get(kept->row_of, id, APR_HASH_KEY_STRING);
+    row_t *row = apr_hash_get(kept->row_of, id, APR_HASH_KEY_STRING);
 
     if (!row) {
-        row = apr_palloc(process_pool, sizeof(*row));
-        *row = kept->used++;
+        row = apr_pcalloc(process_pool, sizeof(*row));
+        row->at = kept->used++;
         apr_hash_set(kept->row_of, apr_pstrdup(process_pool, id), APR_HASH_KEY_STRING, row);
-        acme_board_row_assign(board, *row, id);
+        acme_board_row_assign(board, row->at, id);
     }
-    return *row;
+    return row->at;
 }
 
 static int rows_missing(const kept_board_t *kept, const acmod_run_t *run)
@@ -74,6 +105,48 @@ static int rows_missing(const kept_board_t *kept, const acmod_run_t *run)
         missing += !apr_hash_get(kept->row_of, spec->id, APR_HASH_KEY_STRING);
     }
     return missing;
+}
+
+static const char *spec_row_id(const acmod_run_t *run, int i)
+{
+    return APR_ARRAY_IDX(run->conf->specs, i, const acme_spec_t *)->id;
+}
+
+static const char *account_row_id(const acmod_run_t *run, int i, apr_pool_t *pool)
+{
+    const acme_ca_t *ca = APR_ARRAY_IDX(run->conf->cas, i, const acme_ca_t *);
+
+    return apr_pstrcat(pool, "account ", ca->auth_path, NULL);
+}
+
+static int former_row(const kept_board_t *kept, const char *id, apr_uint64_t *generation)
+{
+    const row_t *row = apr_hash_get(kept->former_row_of, id, APR_HASH_KEY_STRING);
+
+    *generation = row ? row->generation : 0;
+    return row ? row->at : -1;
+}
+
+static void open_former(acmod_run_t *run, const kept_board_t *kept, apr_pool_t *pconf)
+{
+    int i, n = run->conf->specs->nelts, m = run->conf->cas->nelts;
+    apr_uint64_t unused;
+
+    if (!kept->former_memory
+        || acme_board_attach(&run->former, kept->former_memory, kept->former_size, pconf, NULL)
+           != ACME_OK) {
+        run->former = NULL;
+        return;
+    }
+    run->former_rows = apr_pcalloc(pconf, sizeof(int) * (apr_size_t)(n + 1));
+    run->former_account_rows = apr_pcalloc(pconf, sizeof(int) * (apr_size_t)(m + 1));
+    run->former_baseline = apr_pcalloc(pconf, sizeof(apr_uint64_t) * (apr_size_t)(n + 1));
+    for (i = 0; i < n; i++) {
+        run->former_rows[i] = former_row(kept, spec_row_id(run, i), &run->former_baseline[i]);
+    }
+    for (i = 0; i < m; i++) {
+        run->former_account_rows[i] = former_row(kept, account_row_id(run, i, pconf), &unused);
+    }
 }
 
 void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf)
@@ -94,6 +167,7 @@ void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf)
         kept = ap_retained_data_create(key, sizeof(*kept));
     }
     if (!kept->memory || kept->used + rows_missing(kept, run) > kept->rows) {
+        give_up(kept, pconf);
         if (!make(kept, 2 * (n + m) + ROWS_TO_SPARE, process_pool, &run->log)) {
             return;
         }
@@ -105,17 +179,58 @@ void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf)
         return;
     }
     for (i = 0; i < n; i++) {
-        const acme_spec_t *spec = APR_ARRAY_IDX(run->conf->specs, i, const acme_spec_t *);
-
-        run->rows[i] = row_for(kept, run->board, spec->id, process_pool);
+        run->rows[i] = row_for(kept, run->board, spec_row_id(run, i), process_pool);
         run->baseline[i] = acme_board_row_generation(run->board, run->rows[i]);
     }
     for (i = 0; i < m; i++) {
-        const acme_ca_t *ca = APR_ARRAY_IDX(run->conf->cas, i, const acme_ca_t *);
-
-        run->account_rows[i] = row_for(kept, run->board,
-                                       apr_pstrcat(pconf, "account ", ca->auth_path, NULL),
+        run->account_rows[i] = row_for(kept, run->board, account_row_id(run, i, pconf),
                                        process_pool);
     }
+    open_former(run, kept, pconf);
     run->config = acme_board_config_next(run->board);
+}
+
+/* ---- in a new owner ---- */
+
+static void inherit(acmod_run_t *run, int row, int former, apr_uint64_t baseline,
+                    apr_pool_t *scratch)
+{
+    acme_board_live_t live;
+    const char *records;
+    apr_size_t len;
+
+    if (former < 0) {
+        return;
+    }
+    if (acme_board_row_generation(run->board, row) == 0
+        && acme_board_row_generation(run->former, former) > baseline
+        && acme_board_live_read(&live, run->former, former, scratch, NULL) == ACME_OK) {
+        (void)acme_board_live_write(run->board, row, &live, live.since, NULL, NULL);
+    }
+    (void)acme_board_resume_read(&len, run->board, row, scratch);
+    if (len == 0) {
+        records = acme_board_resume_read(&len, run->former, former, scratch);
+        if (len > 0) {
+            (void)acme_board_resume_write(run->board, row, records, len, NULL);
+        }
+    }
+}
+
+void acmod_board_inherit(acmod_run_t *run, apr_pool_t *scratch)
+{
+    apr_pool_t *pool;
+    int i;
+
+    if (!run->former || apr_pool_create(&pool, scratch) != APR_SUCCESS) {
+        return;
+    }
+    for (i = 0; i < run->conf->specs->nelts; i++) {
+        inherit(run, run->rows[i], run->former_rows[i], run->former_baseline[i], pool);
+        apr_pool_clear(pool);
+    }
+    for (i = 0; i < run->conf->cas->nelts; i++) {
+        inherit(run, run->account_rows[i], run->former_account_rows[i], 0, pool);
+        apr_pool_clear(pool);
+    }
+    apr_pool_destroy(pool);
 }

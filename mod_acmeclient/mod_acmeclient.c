@@ -97,9 +97,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         acmod_log_remarks(formed, base);
         acmod_board_open(run, pconf);
     }
-    if (real) {
-        acmod_adopt_locks(run);
-    }
+    acmod_adopt_locks(run, real);
     acmod_adopt_prepare(run, pconf);
     if (real) {
         acmod_adopt_real(run, pconf);

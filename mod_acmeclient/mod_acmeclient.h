@@ -89,6 +89,9 @@ typedef struct {
     int *rows;                       /* board row by spec index, -1: none */
     int *account_rows;               /* by CA index */
     apr_uint64_t *baseline;          /* generation by spec index as root read it */
+    acme_board_t *former;            /* a board that was outgrown, and what is where on it; or NULL */
+    int *former_rows, *former_account_rows;
+    apr_uint64_t *former_baseline;   /* as root read it when the board was made that replaces it */
     apr_uint32_t config;             /* configuration generation */
     int lock_fd;                     /* owner lock, -1: nobody may own */
     acme_log_t log;
@@ -103,14 +106,17 @@ void acmod_log_remarks(const acmod_conf_t *conf, server_rec *base);
 /* adopt.c: root's part of a start; fills run->items etc. real: not the dry pass. */
 void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf);
 void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf);
-/* The instance lock and the owner lock's descriptor, kept over graceful restarts. */
-void acmod_adopt_locks(acmod_run_t *run);
+/* The instance lock and the owner lock's descriptor, kept over graceful restarts. real: not the dry
+ * pass, which takes no lock but respects another server's. */
+void acmod_adopt_locks(acmod_run_t *run, int real);
 /* In a child: takes the owner lock without waiting; gives it back. */
 int acmod_adopt_try_owner(const acmod_run_t *run);
 void acmod_adopt_leave_owner(const acmod_run_t *run);
 
 /* board.c */
 void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf);
+/* A new owner: takes over what stands on the former board alone. */
+void acmod_board_inherit(acmod_run_t *run, apr_pool_t *scratch);
 
 /* watchdog.c */
 void acmod_watchdog_register(acmod_run_t *run, apr_pool_t *pconf);

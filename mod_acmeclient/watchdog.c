@@ -106,6 +106,7 @@ static void manager_conf(acme_manager_conf_t *conf, acmod_run_t *run, apr_pool_t
     conf->board = run->board;
     conf->log = &run->log;
     conf->workers = run->conf->workers;
+    conf->place = run->conf->store_dir;
     conf->user_agent = "mod_acmeclient/" ACMOD_VERSION " (Apache httpd)";
     conf->stop.stopped = stopped;
     conf->stop.baton = run;
@@ -127,6 +128,7 @@ static void own(acmod_run_t *run)
     memset(&conf, 0, sizeof(conf));
     acme_error_clear(&err);
     acme_board_owner_set(run->board, getpid());
+    acmod_board_inherit(run, pool);
     entries = staging_entries(run, &n, pool);
     manager_conf(&conf, run, pool);
     if (acme_staging_create(&conf.store, run->board, entries, n, run->root.overflow_fd, NULL, NULL,
@@ -162,18 +164,19 @@ static void tick(acmod_run_t *run)
 static apr_status_t watchdog(int state, void *data, apr_pool_t *pool)
 {
     acmod_run_t *run = data;
-    sigset_t all, former;
+    sigset_t all;
 
     (void)pool;
     if (state == AP_WATCHDOG_STATE_STOPPING) {
+        acmod_watchdog_child_stopping();
         return APR_SUCCESS;
     }
+    /* For good: a handler that ends the process must not do so from within this thread. */
     sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &former);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     __atomic_store_n(&child.busy, 1, __ATOMIC_SEQ_CST);
     tick(run);
     __atomic_store_n(&child.busy, 0, __ATOMIC_SEQ_CST);
-    pthread_sigmask(SIG_SETMASK, &former, NULL);
     return APR_SUCCESS;
 }
 

@@ -791,12 +791,12 @@ static void succeeded(acme_manager_t *m, job_t *job)
 
 static void log_next(acme_manager_t *m, const job_t *job)
 {
-    apr_time_t renew_at = job->decision.renew_at;
     char when[ACME_TIME_TEXT];
 
-    if (renew_at > 0) {
+    if (job->decision.renew_at > 0) {
         acme_log(m->conf.log, ACME_LOG_INFO, "AC0721", job->conf->spec->label,
-                 "next renewal at %s", acme_time_format(when, renew_at));
+                 "next renewal at %s",
+                 acme_time_format(when, job->decision.renew_at + spread(job)));
     }
 }
 
@@ -1191,9 +1191,10 @@ static void summarize(const acme_manager_t *m)
     }
     apr_pool_create(&scratch, m->pool);
     acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0710", NULL,
-             "%d certificate%s: %d valid, %d due, %d failing, %d never issued%s; CA %s",
+             "%d certificate%s: %d valid, %d due, %d failing, %d never issued%s%s%s; CA %s",
              m->conf.n_jobs, m->conf.n_jobs == 1 ? "" : "s", tally.valid, tally.due, tally.failing,
              tally.missing, tally.held > 0 ? apr_psprintf(scratch, " (%d held)", tally.held) : "",
+             m->conf.place != NULL ? "; store " : "", m->conf.place != NULL ? m->conf.place : "",
              ca_names(m, scratch));
     acme_log(m->conf.log, ACME_LOG_INFO, "AC0713", NULL, "owner is pid %ld", (long)getpid());
     apr_pool_destroy(scratch);

@@ -34,6 +34,7 @@ typedef struct {
     acme_store_t *store;
     acme_board_t *board;
     const acme_log_t *log;
+    const char *place;            /* what the summary calls the store, or NULL */
     int workers;                  /* threads, >= 1 */
     const char *user_agent;
     acme_stop_t stop;
