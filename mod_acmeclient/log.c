@@ -60,7 +60,11 @@ void acmod_log_remarks(const acmod_conf_t *conf, server_rec *base)
     for (i = 0; i < conf->remarks->nelts; i++) {
         acmod_remark_t *remark = APR_ARRAY_IDX(conf->remarks, i, acmod_remark_t *);
 
-        ap_log_error(APLOG_MARK, remark->level, 0, remark->server ? remark->server : base, "%s: %s",
-                     remark->code, remark->text);
+        ap_log_error(APLOG_MARK, remark->level, 0, base, "%s: %s", remark->code, remark->text);
+        if (remark->server && remark->server->error_log
+            && remark->server->error_log != base->error_log) {
+            ap_log_error(APLOG_MARK, remark->level, 0, remark->server, "%s: %s", remark->code,
+                         remark->text);
+        }
     }
 }

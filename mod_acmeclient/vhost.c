@@ -37,7 +37,8 @@ typedef struct {
     apr_pool_t *pool, *ptemp;
     server_rec *base;
     apr_hash_t *by_label;   /* draft_t by canonical first name or label */
-    apr_hash_t *by_path;    /* draft_t by certificate path */
+    apr_hash_t *by_path;    /* draft_t by written certificate path, as real_path spells it */
+    apr_hash_t *real_dirs;  /* directory -> its one spelling */
     apr_hash_t *covering;   /* draft_t of sections by each of their names */
     apr_hash_t *ca_by_key;  /* acme_ca_t by everything that makes it */
     apr_array_header_t *drafts;
@@ -78,6 +79,51 @@ static void draft_error(draft_t *draft, form_t *form, const char *fmt, ...)
     va_end(ap);
     remark(form, APLOG_ERR, "AC0111", NULL, "%s: %s; it is not ordered until this is mended",
            draft->cert->label, draft->error);
+}
+
+static const char *where_of_server(form_t *form, server_rec *s)
+{
+    return s->defn_name ? apr_psprintf(form->pool, "%s:%u", s->defn_name, s->defn_line_number)
+           : "server config";
+}
+
+/* "the vhost a.test (httpd.conf:12)" */
+static const char *words_of_server(form_t *form, server_rec *s)
+{
+    const char *name = acmod_server(s)->server_name;
+
+    return name ? apr_psprintf(form->pool, "the vhost %s (%s)", name, where_of_server(form, s))
+           : apr_psprintf(form->pool, "the vhost at %s", where_of_server(form, s));
+}
+
+static const char *resolved(form_t *form, const char *path)
+{
+    char *real = realpath(path, NULL);
+    const char *out = real ? apr_pstrdup(form->ptemp, real) : path;
+
+    free(real);
+    return out;
+}
+
+/* One spelling for a file, also for one that is not there yet: links and // resolved. Directories are
+ * asked for once. */
+static const char *real_path(form_t *form, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *dir, *real;
+    apr_finfo_t info;
+
+    if (!slash || (apr_stat(&info, path, APR_FINFO_TYPE | APR_FINFO_LINK, form->ptemp) == APR_SUCCESS
+                   && info.filetype == APR_LNK)) {
+        return resolved(form, path);
+    }
+    dir = apr_pstrmemdup(form->ptemp, path, (apr_size_t)(slash - path) + 1);
+    real = apr_hash_get(form->real_dirs, dir, APR_HASH_KEY_STRING);
+    if (!real) {
+        real = resolved(form, dir);
+        apr_hash_set(form->real_dirs, dir, APR_HASH_KEY_STRING, real);
+    }
+    return apr_pstrcat(form->ptemp, real, "/", slash + 1, NULL);
 }
 
 /* The nearest context that says something: the certificate's own, then the server config. */
@@ -384,9 +430,19 @@ static void names_of_settings(form_t *form, draft_t *draft, const acmod_settings
 
 /* ---- drafts ---- */
 
+/* The certificate path as written here, in its one spelling; NULL when none is. */
+static const char *written_path(form_t *form, const acmod_settings_t *settings)
+{
+    const char *path = acmod_arg(settings, ACMOD_AcmeCertPath, NULL);
+
+    return path && acme_ascii_casecmp(path, "none") != 0 ? real_path(form, path_of(form, path))
+           : NULL;
+}
+
 static draft_t *draft_make(form_t *form, const char *label, const acmod_settings_t *settings,
                            const acmod_settings_t *outer, const char *where)
 {
+    const char *path = written_path(form, settings);
     draft_t *draft = apr_pcalloc(form->pool, sizeof(*draft));
 
     draft->cert = apr_pcalloc(form->pool, sizeof(*draft->cert));
@@ -400,6 +456,9 @@ static draft_t *draft_make(form_t *form, const char *label, const acmod_settings
     APR_ARRAY_PUSH(form->drafts, draft_t *) = draft;
     APR_ARRAY_PUSH(form->conf->certs, acmod_cert_t *) = draft->cert;
     apr_hash_set(form->by_label, label, APR_HASH_KEY_STRING, draft);
+    if (path && !apr_hash_get(form->by_path, path, APR_HASH_KEY_STRING)) {
+        apr_hash_set(form->by_path, path, APR_HASH_KEY_STRING, draft);
+    }
     return draft;
 }
 
@@ -412,6 +471,7 @@ static void sections_make(form_t *form)
         const acmod_settings_t *section = APR_ARRAY_IDX(sc->certificates, i,
                                                         const acmod_settings_t *);
         const char *label = section->label;
+        static const acmod_directive_t idle[] = {ACMOD_AcmeEngine, ACMOD_AcmeUse};
         const char *name;
         acme_name_kind_t kind;
         draft_t *draft;
@@ -430,6 +490,13 @@ static void sections_make(form_t *form)
             add_name(form, draft, section->label, section->where, 1);
         }
         names_of_settings(form, draft, section, NULL, section->where);
+        for (k = 0; k < 2; k++) {
+            if (section->value[idle[k]].args) {
+                remark(form, APLOG_WARNING, "AC0121", NULL, "<AcmeCertificate %s>: %s (%s) has no "
+                       "effect: a section always orders its own certificate", section->label,
+                       acmod_directive_name(idle[k]), section->value[idle[k]].where);
+            }
+        }
         for (k = 0; k < draft->names->nelts; k++) {
             apr_hash_set(form->covering, APR_ARRAY_IDX(draft->names, k, const char *),
                          APR_HASH_KEY_STRING, draft);
@@ -456,13 +523,16 @@ static void compare_settings(form_t *form, draft_t *draft, const acmod_settings_
     int i;
 
     for (i = 0; i < ACMOD_DIRECTIVES; i++) {
-        const acmod_value_t *a = &draft->settings->value[i];
+        const acmod_value_t *a = value_of(draft, (acmod_directive_t)i);
         const acmod_value_t *b = &other->value[i];
         const char *x = a->args ? apr_array_pstrcat(form->ptemp, a->args, ' ') : "";
         const char *y = b->args ? apr_array_pstrcat(form->ptemp, b->args, ' ') : "";
 
         if (i == ACMOD_AcmeNames || i == ACMOD_AcmeEngine || i == ACMOD_AcmeUse
-            || i == ACMOD_AcmePlaceholder || i == ACMOD_AcmeCommonName || strcmp(x, y) == 0) {
+            || i == ACMOD_AcmePlaceholder || i == ACMOD_AcmeCommonName || strcmp(x, y) == 0
+            || ((i == ACMOD_AcmeCertPath || i == ACMOD_AcmeKeyPath) && *x && *y
+                && strcmp(real_path(form, path_of(form, x)), real_path(form, path_of(form, y)))
+                   == 0)) {
             continue;
         }
         draft_error(draft, form,
@@ -476,10 +546,16 @@ static void compare_settings(form_t *form, draft_t *draft, const acmod_settings_
 
 /* ---- vhosts ---- */
 
-static const char *where_of_server(form_t *form, server_rec *s)
+/* The vhost's own word, then its certificate's section, then the server config. */
+static acmod_placeholder_t placeholder_of(const acmod_server_t *sc, const draft_t *draft)
 {
-    return s->defn_name ? apr_psprintf(form->pool, "%s:%u", s->defn_name, s->defn_line_number)
-           : "server config";
+    const acmod_value_t *value = &sc->settings.value[ACMOD_AcmePlaceholder];
+
+    if ((!value->args || value->inherited) && draft->outer) {
+        value = value_of(draft, ACMOD_AcmePlaceholder);
+    }
+    return value->args && acme_ascii_casecmp(APR_ARRAY_IDX(value->args, 0, const char *), "serve") == 0
+           ? ACMOD_PLACEHOLDER_SERVE : ACMOD_PLACEHOLDER_503;
 }
 
 static acmod_vhost_t *vhost_make(form_t *form, server_rec *s, draft_t *draft)
@@ -490,9 +566,7 @@ static acmod_vhost_t *vhost_make(form_t *form, server_rec *s, draft_t *draft)
     vhost->server = s;
     vhost->cert = draft->cert;
     vhost->where = where_of_server(form, s);
-    vhost->placeholder = acme_ascii_casecmp(acmod_arg(&sc->settings, ACMOD_AcmePlaceholder, "503"),
-                                            "serve") == 0
-                         ? ACMOD_PLACEHOLDER_SERVE : ACMOD_PLACEHOLDER_503;
+    vhost->placeholder = placeholder_of(sc, draft);
     sc->vhost = vhost;
     APR_ARRAY_PUSH(form->conf->vhosts, acmod_vhost_t *) = vhost;
     APR_ARRAY_PUSH(draft->cert->vhosts, acmod_vhost_t *) = vhost;
@@ -500,8 +574,7 @@ static acmod_vhost_t *vhost_make(form_t *form, server_rec *s, draft_t *draft)
 }
 
 /* The canonical first name of a vhost, or NULL with a remark. */
-static const char *first_name(form_t *form, server_rec *s, const acmod_server_t *sc,
-                              const char *where)
+static const char *first_name(form_t *form, server_rec *s, const acmod_server_t *sc)
 {
     const char *text = acmod_arg(&sc->settings, ACMOD_AcmeCommonName, NULL);
     const char *name;
@@ -509,21 +582,21 @@ static const char *first_name(form_t *form, server_rec *s, const acmod_server_t 
     acme_error_t err;
 
     if (!text && !sc->server_name) {
-        remark(form, APLOG_ERR, "AC0114", s, "the vhost at %s has neither ServerName nor "
-               "AcmeCommonName: a name that httpd guessed is never ordered", where);
+        remark(form, APLOG_ERR, "AC0114", s, "%s has neither ServerName nor AcmeCommonName: a name "
+               "that httpd guessed is never ordered", words_of_server(form, s));
         return NULL;
     }
     text = text ? text : s->server_hostname;
     acme_error_clear(&err);
     if (acme_name_normalize(&name, &kind, text, form->pool, &err) != ACME_OK) {
-        remark(form, APLOG_ERR, "AC0115", s, "the vhost at %s: no certificate for \"%s\": %s",
-               where, text, err.text);
+        remark(form, APLOG_ERR, "AC0115", s, "%s: no certificate for \"%s\": %s",
+               words_of_server(form, s), text, err.text);
         return NULL;
     }
     return name;
 }
 
-static draft_t *draft_for_use(form_t *form, server_rec *s, const char *use, const char *where)
+static draft_t *draft_for_use(form_t *form, server_rec *s, const char *use)
 {
     const char *name = use;
     acme_name_kind_t kind;
@@ -533,8 +606,8 @@ static draft_t *draft_for_use(form_t *form, server_rec *s, const char *use, cons
         draft = apr_hash_get(form->by_label, name, APR_HASH_KEY_STRING);
     }
     if (!draft || !draft->outer) {
-        remark(form, APLOG_ERR, "AC0116", s, "the vhost at %s: AcmeUse %s: there is no "
-               "<AcmeCertificate %s>", where, use, use);
+        remark(form, APLOG_ERR, "AC0116", s, "%s: AcmeUse %s: there is no <AcmeCertificate %s>; no "
+               "certificate is managed for it", words_of_server(form, s), use, use);
         return NULL;
     }
     return draft;
@@ -543,10 +616,9 @@ static draft_t *draft_for_use(form_t *form, server_rec *s, const char *use, cons
 static draft_t *draft_own(form_t *form, server_rec *s, acmod_server_t *sc, const char *first,
                           const char *where)
 {
-    const char *path = acmod_arg(&sc->settings, ACMOD_AcmeCertPath, NULL);
+    const char *path = written_path(form, &sc->settings);
     draft_t *draft = apr_hash_get(form->by_label, first, APR_HASH_KEY_STRING);
 
-    path = path ? path_of(form, path) : NULL;
     if (!draft && path) {
         draft = apr_hash_get(form->by_path, path, APR_HASH_KEY_STRING);
     }
@@ -555,9 +627,6 @@ static draft_t *draft_own(form_t *form, server_rec *s, acmod_server_t *sc, const
     }
     else {
         draft = draft_make(form, first, &sc->settings, NULL, where);
-        if (path) {
-            apr_hash_set(form->by_path, path, APR_HASH_KEY_STRING, draft);
-        }
     }
     add_name(form, draft, first, where, 1);
     names_of_settings(form, draft, &sc->settings, s, where);
@@ -577,12 +646,31 @@ static int wants_management(form_t *form, server_rec *s, const acmod_server_t *s
     }
     if (sc->ssl_engine != 1) {
         if (here && s->is_virtual) {
-            remark(form, APLOG_WARNING, "AC0117", s, "the vhost at %s says AcmeEngine on but not "
-                   "SSLEngine on: no certificate is ordered for it", where_of_server(form, s));
+            remark(form, APLOG_WARNING, "AC0117", s, "%s says AcmeEngine on (%s) but not SSLEngine "
+                   "on: no certificate is ordered for it", words_of_server(form, s), engine->where);
         }
         return 0;
     }
     return here || sc->cert_files->nelts == 0;
+}
+
+/* What stands in the vhost but is the section's affair. */
+static void remarks_on_unused(form_t *form, server_rec *s, const acmod_server_t *sc,
+                              const draft_t *draft)
+{
+    int i;
+
+    for (i = 0; i < ACMOD_DIRECTIVES; i++) {
+        const acmod_value_t *value = &sc->settings.value[i];
+
+        if (value->args && !value->inherited && s->is_virtual && i != ACMOD_AcmeEngine
+            && i != ACMOD_AcmeUse && i != ACMOD_AcmePlaceholder && i != ACMOD_AcmeCommonName) {
+            remark(form, APLOG_WARNING, "AC0120", s, "%s: %s (%s) has no effect: its certificate is "
+                   "that of <AcmeCertificate %s> (%s)", words_of_server(form, s),
+                   acmod_directive_name((acmod_directive_t)i), value->where,
+                   draft->settings->label, draft->where);
+        }
+    }
 }
 
 static void vhost_form(form_t *form, server_rec *s)
@@ -597,18 +685,20 @@ static void vhost_form(form_t *form, server_rec *s)
     }
     use = acmod_arg(&sc->settings, ACMOD_AcmeUse, NULL);
     if (use && acme_ascii_casecmp(use, "own") != 0) {
-        draft = draft_for_use(form, s, use, where);
-        if (draft) {
-            vhost_make(form, s, draft);
-        }
+        draft = draft_for_use(form, s, use);
+    }
+    else {
+        first = first_name(form, s, sc);
+        draft = use || !first ? NULL : section_covering(form, first);
+        draft = draft || !first ? draft : draft_own(form, s, sc, first, where);
+    }
+    if (!draft) {
         return;
     }
-    first = first_name(form, s, sc, where);
-    if (!first) {
-        return;
+    if (draft->outer) {
+        remarks_on_unused(form, s, sc, draft);
     }
-    draft = use ? NULL : section_covering(form, first);
-    vhost_make(form, s, draft ? draft : draft_own(form, s, sc, first, where));
+    vhost_make(form, s, draft);
 }
 
 /* ---- from drafts to specs ---- */
@@ -638,9 +728,6 @@ static void spec_paths(form_t *form, draft_t *draft, acme_spec_t *spec, const ch
 
     cert = cert ? cert : apr_psprintf(form->pool, "%s/%s.crt.pem", form->conf->store_dir, file);
     key = key ? key : apr_psprintf(form->pool, "%s/%s.key.pem", form->conf->store_dir, file);
-    if (strcmp(cert, key) == 0) {
-        draft_error(draft, form, "AcmeCertPath and AcmeKeyPath name the same file %s", cert);
-    }
     spec->cert_path = typed_path(form, cert, spec->key_type, nth, "crt");
     spec->key_path = typed_path(form, key, spec->key_type, nth, "key");
 }
@@ -753,31 +840,73 @@ static void specs_of(form_t *form, draft_t *draft)
         APR_ARRAY_PUSH(form->conf->specs, acme_spec_t *) = spec;
         APR_ARRAY_PUSH(draft->cert->specs, acme_spec_t *) = spec;
     }
-    for (i = 0; i < draft->cert->specs->nelts; i++) {
-        acme_spec_t *spec = APR_ARRAY_IDX(draft->cert->specs, i, acme_spec_t *);
+}
 
-        spec->error = draft->error;
-        spec->digest = acme_spec_digest(spec, form->pool);
+/* ---- a file belongs to one certificate ---- */
+
+typedef struct {
+    const draft_t *draft; /* NULL: an account key */
+    const char *what;
+} claim_t;
+
+static void claim(form_t *form, apr_hash_t *claims, draft_t *draft, const char *what,
+                  const char *path)
+{
+    const char *real = real_path(form, path);
+    claim_t *mine = apr_palloc(form->ptemp, sizeof(*mine));
+    const claim_t *other = apr_hash_get(claims, real, APR_HASH_KEY_STRING);
+
+    mine->draft = draft;
+    mine->what = what;
+    if (!other) {
+        apr_hash_set(claims, real, APR_HASH_KEY_STRING, mine);
+    }
+    else if (draft) {
+        draft_error(draft, form, "%s %s (%s) is also the %s of %s%s%s%s", what, path, draft->where,
+                    other->what, other->draft ? other->draft->cert->label : "a CA",
+                    other->draft ? " (" : "", other->draft ? other->draft->where : "",
+                    other->draft ? ")" : "");
+    }
+}
+
+static void paths_claim(form_t *form)
+{
+    apr_hash_t *claims = apr_hash_make(form->ptemp);
+    int i, k;
+
+    for (i = 0; i < form->conf->cas->nelts; i++) {
+        claim(form, claims, NULL, "account key",
+              APR_ARRAY_IDX(form->conf->cas, i, const acme_ca_t *)->auth_path);
+    }
+    for (i = 0; i < form->drafts->nelts; i++) {
+        draft_t *draft = APR_ARRAY_IDX(form->drafts, i, draft_t *);
+
+        for (k = 0; k < draft->cert->specs->nelts; k++) {
+            const acme_spec_t *spec = APR_ARRAY_IDX(draft->cert->specs, k, const acme_spec_t *);
+
+            claim(form, claims, draft, "certificate file", spec->cert_path);
+            claim(form, claims, draft, "key file", spec->key_path);
+        }
+    }
+}
+
+static void specs_close(form_t *form)
+{
+    int i, k;
+
+    for (i = 0; i < form->drafts->nelts; i++) {
+        const draft_t *draft = APR_ARRAY_IDX(form->drafts, i, const draft_t *);
+
+        for (k = 0; k < draft->cert->specs->nelts; k++) {
+            acme_spec_t *spec = APR_ARRAY_IDX(draft->cert->specs, k, acme_spec_t *);
+
+            spec->error = draft->error;
+            spec->digest = acme_spec_digest(spec, form->pool);
+        }
     }
 }
 
 /* ---- vhosts and files of others ---- */
-
-/* One spelling for a path: links and // resolved as far as it exists. */
-static const char *real_path(const char *path, apr_pool_t *pool)
-{
-    char *real = realpath(path, NULL);
-    char *out = NULL;
-
-    if (real) {
-        out = apr_pstrdup(pool, real);
-        free(real);
-    }
-    else if (apr_filepath_merge(&out, NULL, path, APR_FILEPATH_TRUENAME, pool) != APR_SUCCESS) {
-        out = NULL;
-    }
-    return out ? out : path;
-}
 
 static void static_files(form_t *form)
 {
@@ -792,14 +921,13 @@ static void static_files(form_t *form)
         path = path ? path_of(form, path)
                : apr_psprintf(form->ptemp, "%s/%s.crt.pem", form->conf->store_dir,
                               acme_name_file(draft->cert->label, form->ptemp));
-        apr_hash_set(managed, real_path(path, form->ptemp), APR_HASH_KEY_STRING, draft);
+        apr_hash_set(managed, real_path(form, path), APR_HASH_KEY_STRING, draft);
     }
     for (s = form->base; s; s = s->next) {
         acmod_server_t *sc = acmod_server(s);
 
         for (i = 0; sc->ssl_engine == 1 && i < sc->cert_files->nelts; i++) {
-            const char *path = real_path(APR_ARRAY_IDX(sc->cert_files, i, const char *),
-                                         form->ptemp);
+            const char *path = real_path(form, APR_ARRAY_IDX(sc->cert_files, i, const char *));
             draft_t *draft = apr_hash_get(managed, path, APR_HASH_KEY_STRING);
 
             if (sc->vhost && !draft) {
@@ -810,10 +938,9 @@ static void static_files(form_t *form)
             }
         }
         if (sc->vhost && sc->vhost->has_static) {
-            remark(form, APLOG_NOTICE, "AC0118", s,
-                   "the vhost at %s names a certificate of its own: "
-                   "it is served until there is a managed one, then the managed one alone",
-                   sc->vhost->where);
+            remark(form, APLOG_NOTICE, "AC0118", s, "%s names a certificate of its own: it is served "
+                   "until there is a managed one, then the managed one alone",
+                   words_of_server(form, s));
         }
     }
 }
@@ -876,6 +1003,18 @@ static void auto_challenges(form_t *form)
     }
 }
 
+/* Without slashes at its end: behind them a link would be followed. */
+static const char *store_of(form_t *form, const char *text)
+{
+    char *store = apr_pstrdup(form->pool, path_of(form, text));
+    apr_size_t len = strlen(store);
+
+    while (len > 1 && store[len - 1] == '/') {
+        store[--len] = '\0';
+    }
+    return store;
+}
+
 static void remarks_on_repeats(form_t *form)
 {
     server_rec *s;
@@ -906,6 +1045,7 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     form.base = base;
     form.by_label = apr_hash_make(ptemp);
     form.by_path = apr_hash_make(ptemp);
+    form.real_dirs = apr_hash_make(ptemp);
     form.covering = apr_hash_make(ptemp);
     form.ca_by_key = apr_hash_make(ptemp);
     form.drafts = apr_array_make(ptemp, 16, sizeof(draft_t *));
@@ -915,8 +1055,8 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     conf->certs = apr_array_make(pconf, 16, sizeof(acmod_cert_t *));
     conf->vhosts = apr_array_make(pconf, 16, sizeof(acmod_vhost_t *));
     conf->remarks = apr_array_make(pconf, 4, sizeof(acmod_remark_t *));
-    conf->store_dir = path_of(&form, acmod_arg(settings, ACMOD_AcmeStoreDir,
-                                               ACMOD_DEFAULT_STOREDIR));
+    conf->store_dir = store_of(&form, acmod_arg(settings, ACMOD_AcmeStoreDir,
+                                                ACMOD_DEFAULT_STOREDIR));
     conf->backups = number_of(settings, ACMOD_AcmeBackups, 3);
     conf->workers = number_of(settings, ACMOD_AcmeWorkers, 8);
     remarks_on_repeats(&form);
@@ -930,6 +1070,8 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     for (i = 0; i < form.drafts->nelts; i++) {
         specs_of(&form, APR_ARRAY_IDX(form.drafts, i, draft_t *));
     }
+    paths_claim(&form);
+    specs_close(&form);
     return conf;
 }
 
