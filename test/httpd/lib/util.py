@@ -106,6 +106,11 @@ def end_process(process, timeout=5.0):
         process.wait()
 
 
+def touch(path):
+    with open(path, "a"):
+        pass
+
+
 def tail(path, lines=40):
     try:
         with open(path, errors="replace") as file:
