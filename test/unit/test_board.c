@@ -543,6 +543,26 @@ START_TEST(a_damaged_live_certificate_is_never_returned)
 }
 END_TEST
 
+/* Another row's certificate, bytes, lengths and digest all right, is damage too. */
+START_TEST(no_row_passes_for_another)
+{
+    acme_board_live_t live;
+    unsigned char *one, *two;
+    acme_error_t err;
+
+    live_write(1, 1);
+    live_write(2, 50);
+    one = memmem(memory, memory_size, part(1, 0, pool), part_len(1, 0));
+    two = memmem(memory, memory_size, part(50, 0, pool), part_len(50, 0));
+    ck_assert(one != NULL && two != NULL);
+    memcpy(two - 200, one - 200, 4000);
+    acme_error_clear(&err);
+    ck_assert(acme_board_live_read(&live, board, 2, pool, &err) == ACME_FAIL);
+    ck_assert_str_eq(err.code, "AC0801");
+    ck_assert(acme_board_live_read(&live, board, 1, pool, NULL) == ACME_OK && live_is(&live, 1));
+}
+END_TEST
+
 static int resume_one_or_two(void)
 {
     apr_size_t len;
@@ -1298,6 +1318,7 @@ Suite *board_suite(void)
     suite_add_tcase(suite, tc);
     tc = case_of("damage");
     tcase_add_test(tc, a_damaged_live_certificate_is_never_returned);
+    tcase_add_test(tc, no_row_passes_for_another);
     tcase_add_test(tc, damaged_records_fall_back_on_the_former_copy);
     tcase_add_test(tc, a_damaged_status_is_not_shown);
     tcase_add_test(tc, a_damaged_challenge_is_not_answered);

@@ -979,6 +979,27 @@ START_TEST(what_could_not_be_recorded_again_stays_to_do)
 }
 END_TEST
 
+START_TEST(a_pair_that_could_not_be_recorded_again_stays_to_do)
+{
+    logs_t *former = logs_new(), *fresh = logs_new();
+    acme_store_t *store = owner(former);
+    pair_t pair = pair_of(ID);
+    acme_record_set_t set;
+
+    issue(store, ID, &pair);
+    ck_assert(store->publish(store, ID, pair.key, pair.chain, NOW, pool, NULL) == ACME_OK);
+    fresh->entries[0].fd = open("/dev/full", O_WRONLY | O_APPEND);
+    restarted(fresh, no_baseline);
+    ck_assert_uint_eq(acme_board_logs(board, 0), 1);
+    close(fresh->entries[0].fd);
+    fresh->entries[0].fd = fresh->log.fd;
+    acme_staging_catch_up(owner(fresh), no_baseline, NOW, pool);
+    ck_assert_uint_eq(acme_board_logs(board, 0), 2);
+    set = read_log(&fresh->log, ID);
+    ck_assert(is(&set, ACME_REC_CERTIFICATE, 3, pair.payload));
+}
+END_TEST
+
 /* ---- owners that die, workers that work at once ---- */
 
 static void work_for_ever(const logs_t *logs, volatile unsigned *done)
@@ -1170,6 +1191,7 @@ Suite *staging_suite(void)
     tcase_add_test(tc, what_root_has_adopted_is_not_staged_again);
     tcase_add_test(tc, a_row_that_is_spoilt_is_not_recorded);
     tcase_add_test(tc, what_could_not_be_recorded_again_stays_to_do);
+    tcase_add_test(tc, a_pair_that_could_not_be_recorded_again_stays_to_do);
     suite_add_tcase(suite, tc);
     tc = case_of("owners");
     tcase_add_test(tc, an_owner_may_die_at_any_moment);
