@@ -560,6 +560,19 @@ static const char *see_cert_file(cmd_parms *cmd, void *dir_config, const char *t
     return DECLINE_CMD;
 }
 
+static const char *see_cipher_suite(cmd_parms *cmd, void *dir_config, const char *text)
+{
+    acmod_server_t *sc = acmod_server(cmd->server);
+    const char *first = ap_getword_conf(cmd->pool, &text);
+    const char *second = ap_getword_conf(cmd->pool, &text);
+
+    (void)dir_config;
+    if (!cmd->path && (*second == '\0' || acme_ascii_casecmp(first, "SSL") == 0)) {
+        sc->cipher_suite = *second ? second : first;
+    }
+    return DECLINE_CMD;
+}
+
 /* ACCESS_CONF only for the sake of the message: check_context tells where a directive belongs. */
 const command_rec acmod_config_cmds[] = {
 #define DIRECTIVE(name, contexts, least, most, form, fallback) \
@@ -574,6 +587,7 @@ const command_rec acmod_config_cmds[] = {
     AP_INIT_RAW_ARGS("ServerName", see_server_name, NULL, RSRC_CONF, NULL),
     AP_INIT_RAW_ARGS("SSLEngine", see_ssl_engine, NULL, RSRC_CONF, NULL),
     AP_INIT_RAW_ARGS("SSLCertificateFile", see_cert_file, NULL, RSRC_CONF, NULL),
+    AP_INIT_RAW_ARGS("SSLCipherSuite", see_cipher_suite, NULL, RSRC_CONF | OR_ALL, NULL),
     {NULL, {NULL}, NULL, 0, RAW_ARGS, NULL}
 };
 
@@ -609,6 +623,7 @@ void *acmod_config_merge_server(apr_pool_t *pool, void *base_config, void *add_c
     if (sc->ssl_engine < 0) {
         sc->ssl_engine = base->ssl_engine;
     }
+    sc->cipher_suite = sc->cipher_suite ? sc->cipher_suite : base->cipher_suite;
     return sc;
 }
 

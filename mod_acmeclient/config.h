@@ -40,6 +40,7 @@ typedef struct {
     const char *server_name;          /* written in this very server */
     int ssl_engine;                   /* -1 unset, 0 off, 1 on */
     apr_array_header_t *cert_files;   /* const char *: SSLCertificateFile, absolute */
+    const char *cipher_suite;         /* SSLCipherSuite of TLS 1.2 and older, NULL: none written */
     acmod_vhost_t *vhost;             /* result of vhost.c */
 } acmod_server_t;
 

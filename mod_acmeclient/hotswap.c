@@ -6,7 +6,7 @@
  * child and generation, published by an atomic pointer, and freed by the watchdog's tick when no
  * handshake can still hold them. */
 
-#include "mod_acmeclient.h"
+#include "config.h"
 
 #include <apr_atomic.h>
 #include <openssl/err.h>
@@ -28,6 +28,7 @@ struct identity_t {
 /* One per certificate and key type. Made before the fork; each child has its own copy. */
 typedef struct {
     const acme_spec_t *spec;
+    const acme_item_t *item;
     int row;
     apr_uint64_t baseline;
     apr_uint64_t seen;    /* generation that was looked at last, good or not */
@@ -35,13 +36,23 @@ typedef struct {
     identity_t *current;  /* newer than what mod_ssl loaded, or NULL */
 } slot_t;
 
+/* OpenSSL serves one certificate of each class. */
+enum { CLASS_EC = 0, CLASS_RSA = 1, CLASSES };
+
+/* What mod_ssl loaded; borrowed from its SSL_CTX. */
+typedef struct {
+    X509 *cert;
+    EVP_PKEY *key;
+    STACK_OF(X509) *rest;
+} loaded_t;
+
 /* Argument of the callback of one SSL_CTX. */
 typedef struct {
-    const acmod_vhost_t *vhost; /* NULL: not ours, challenges only */
-    int n;
+    int n;                    /* 0: not ours, challenges only */
     slot_t *slot[ACME_KEY_TYPES];
-    int refused[ACME_KEY_TYPES]; /* this SSL_CTX cannot negotiate that key type */
-    int replaces_loaded;  /* mod_ssl loaded a placeholder or a foreign certificate */
+    loaded_t loaded[CLASSES]; /* cert NULL: none */
+    int is_placeholder;       /* what is loaded */
+    int negotiable[CLASSES];  /* by the cipher list */
 } server_ctx_t;
 
 static slot_t *slots;         /* by spec index */
@@ -125,11 +136,18 @@ void acmod_hotswap_tick(void)
 
 /* ---- from the board's bytes to an identity ---- */
 
+/* Under a clock that is wrong everything has expired or nothing is valid yet: that alone is no
+ * reason to go back to an older certificate. */
+static int outlived(const acme_leaf_t *leaf, const acme_item_t *item, apr_time_t now)
+{
+    return leaf->not_after <= now && item->usable && item->facts.not_after > now;
+}
+
 static acme_rv_t identity_check(const acme_chain_t *chain, const acme_key_t *key,
-                                const acme_spec_t *spec, apr_pool_t *scratch, acme_error_t *err)
+                                const slot_t *slot, apr_pool_t *scratch, acme_error_t *err)
 {
     acme_leaf_t leaf;
-    const char *name = APR_ARRAY_IDX(spec->names, 0, const char *);
+    const char *name = APR_ARRAY_IDX(slot->spec->names, 0, const char *);
     int i, covered = 0;
 
     if (!acme_chain_matches_key(chain, key)) {
@@ -144,20 +162,20 @@ static acme_rv_t identity_check(const acme_chain_t *chain, const acme_key_t *key
     if (!covered) {
         return acme_error_set(err, ACME_E_SECURITY, "AC0822", "certificate is not for %s", name);
     }
-    if (leaf.not_after <= apr_time_now()) {
-        return acme_error_set(err, ACME_E_CERTIFICATE, "AC0823", "certificate has expired");
+    if (outlived(&leaf, slot->item, apr_time_now())) {
+        return acme_error_set(err, ACME_E_CERTIFICATE, "AC0823",
+                              "certificate has expired before the one on disk");
     }
     return ACME_OK;
 }
 
-static acme_rv_t identity_parse(identity_t *identity, const acme_board_t *board, int row,
-                                const acme_spec_t *spec, apr_uint64_t *generation,
-                                acme_error_t *err)
+static acme_rv_t identity_parse(identity_t *identity, const acme_board_t *board,
+                                const slot_t *slot, apr_uint64_t *generation, acme_error_t *err)
 {
     acme_board_live_t live;
     unsigned int len = 0;
     int i;
-    acme_rv_t rv = acme_board_live_read(&live, board, row, identity->pool, err);
+    acme_rv_t rv = acme_board_live_read(&live, board, slot->row, identity->pool, err);
 
     if (rv != ACME_OK) {
         return rv;
@@ -166,7 +184,7 @@ static acme_rv_t identity_parse(identity_t *identity, const acme_board_t *board,
     if (acme_key_from_der(&identity->key, live.key, live.key_len, identity->pool, err) != ACME_OK
         || acme_chain_from_der(&identity->chain, live.cert, live.cert_len, live.n_certs,
                                identity->pool, err) != ACME_OK
-        || identity_check(identity->chain, identity->key, spec, identity->pool, err) != ACME_OK) {
+        || identity_check(identity->chain, identity->key, slot, identity->pool, err) != ACME_OK) {
         return ACME_FAIL;
     }
     identity->rest = sk_X509_new_null();
@@ -196,8 +214,7 @@ static void slot_load(slot_t *slot, apr_uint64_t wanted)
     acme_error_clear(&err);
     fresh = apr_pcalloc(pool, sizeof(*fresh));
     fresh->pool = pool;
-    if (identity_parse(fresh, slots_of->board, slot->row, slot->spec, &generation, &err)
-        != ACME_OK) {
+    if (identity_parse(fresh, slots_of->board, slot, &generation, &err) != ACME_OK) {
         if (err.kind != ACME_E_NONE) {
             acme_log(&slots_of->log, ACME_LOG_ERR, "AC0826", slot->spec->label,
                      "the new certificate cannot be used, the former one stays: %s", err.text);
@@ -268,34 +285,102 @@ int acmod_hotswap_missing(const acmod_vhost_t *vhost)
 
 /* ---- the callback ---- */
 
-static void put_identities(SSL *ssl, server_ctx_t *ctx)
+static int class_of(EVP_PKEY *key)
 {
-    int i, cleared = !ctx->replaces_loaded;
+    switch (EVP_PKEY_base_id(key)) {
+    case EVP_PKEY_EC:
+        return CLASS_EC;
+    case EVP_PKEY_RSA:
+        return CLASS_RSA;
+    default:
+        return -1;
+    }
+}
 
-    for (i = 0; i < ctx->n; i++) {
-        identity_t *identity = slot_identity(ctx->slot[i]);
+static int put(SSL *ssl, X509 *cert, EVP_PKEY *key, STACK_OF(X509) *rest)
+{
+    if (SSL_use_cert_and_key(ssl, cert, key, rest, 1) == 1) {
+        return 1;
+    }
+    ERR_clear_error();
+    return 0;
+}
 
-        if (!identity || ctx->refused[i]) {
-            continue;
-        }
-        if (!cleared) {
-            SSL_certs_clear(ssl);
-            cleared = 1;
-        }
-        if (SSL_use_cert_and_key(ssl, acme_chain_x509(identity->chain, 0),
-                                 acme_key_evp(identity->key), identity->rest, 1) != 1) {
-            ERR_clear_error();
+static int put_loaded(SSL *ssl, const loaded_t *loaded)
+{
+    return loaded->cert && put(ssl, loaded->cert, loaded->key, loaded->rest);
+}
+
+/* May what mod_ssl loaded stay, because the new ones cannot be negotiated and it can? */
+static int loaded_is_better(const server_ctx_t *ctx, identity_t *const fresh[CLASSES])
+{
+    int i;
+
+    for (i = 0; i < CLASSES; i++) {
+        if (fresh[i] && ctx->negotiable[i]) {
+            return 0;
         }
     }
+    for (i = 0; i < CLASSES && !ctx->is_placeholder; i++) {
+        if (ctx->loaded[i].cert && ctx->negotiable[i]
+            && X509_cmp_current_time(X509_get0_notAfter(ctx->loaded[i].cert)) > 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The new certificates alone, but for a class whose first one is still to come. */
+static void put_identities(SSL *ssl, const server_ctx_t *ctx)
+{
+    identity_t *fresh[CLASSES] = {NULL, NULL};
+    int wanted[CLASSES] = {0, 0};
+    int i, any = 0, done = 0;
+
+    for (i = ctx->n - 1; i >= 0; i--) {
+        int class = acme_key_type_is_rsa(ctx->slot[i]->spec->key_type) ? CLASS_RSA : CLASS_EC;
+        identity_t *identity = slot_identity(ctx->slot[i]);
+
+        wanted[class] = 1;
+        fresh[class] = identity ? identity : fresh[class];
+        any |= identity != NULL;
+    }
+    if (!any || loaded_is_better(ctx, fresh)) {
+        return;
+    }
+    SSL_certs_clear(ssl);
+    for (i = 0; i < CLASSES; i++) {
+        if (fresh[i]) {
+            done |= put(ssl, acme_chain_x509(fresh[i]->chain, 0), acme_key_evp(fresh[i]->key),
+                        fresh[i]->rest);
+        }
+        else if (wanted[i] && !ctx->is_placeholder) {
+            done |= put_loaded(ssl, &ctx->loaded[i]);
+        }
+    }
+    for (i = 0; i < CLASSES && !done; i++) {
+        put_loaded(ssl, &ctx->loaded[i]); /* OpenSSL's security level refuses the new ones */
+    }
+}
+
+acmod_conn_t *acmod_conn(conn_rec *c)
+{
+    acmod_conn_t *conn = ap_get_module_config(c->conn_config, &acmeclient_module);
+
+    if (!conn) {
+        conn = apr_pcalloc(c->pool, sizeof(*conn));
+        ap_set_module_config(c->conn_config, &acmeclient_module, conn);
+    }
+    return conn;
 }
 
 static int cert_cb(SSL *ssl, void *arg)
 {
-    server_ctx_t *ctx = arg;
-    unsigned char finished[1];
+    const server_ctx_t *ctx = arg;
+    acmod_conn_t *conn = acmod_conn(SSL_get_app_data(ssl));
     int side, served;
 
-    if (SSL_get_finished(ssl, finished, sizeof(finished)) > 0) {
+    if (conn->identified) {
         return 1; /* renegotiation: a connection keeps its identity */
     }
     served = acmod_tls_challenge_serve(ssl);
@@ -307,14 +392,29 @@ static int cert_cb(SSL *ssl, void *arg)
         put_identities(ssl, ctx);
         reader_leave(side);
     }
+    conn->identified = 1;
     return 1;
 }
 
 /* ---- at start, in root ---- */
 
+void acmod_hotswap_open(acmod_run_t *run, apr_pool_t *pconf)
+{
+    int i, n = run->conf->specs->nelts;
+
+    slots = apr_pcalloc(pconf, sizeof(*slots) * (apr_size_t)(n + 1));
+    for (i = 0; i < n; i++) {
+        slots[i].spec = APR_ARRAY_IDX(run->conf->specs, i, const acme_spec_t *);
+        slots[i].item = &run->items[i];
+        slots[i].row = run->rows[i];
+        slots[i].baseline = slots[i].seen = run->baseline[i];
+    }
+    slots_of = run;
+}
+
 /* Can a TLS 1.2 client that this SSL_CTX accepts be served with such a key? (TLS 1.3's suites do
  * not depend on the key.) */
-static int negotiable(SSL_CTX *ssl_ctx, int rsa)
+static int negotiable(SSL_CTX *ssl_ctx, int class)
 {
     STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(ssl_ctx);
     int i, older = 0;
@@ -322,7 +422,7 @@ static int negotiable(SSL_CTX *ssl_ctx, int rsa)
     for (i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
         int auth = SSL_CIPHER_get_auth_nid(sk_SSL_CIPHER_value(ciphers, i));
 
-        if (auth == (rsa ? NID_auth_rsa : NID_auth_ecdsa)) {
+        if (auth == (class == CLASS_RSA ? NID_auth_rsa : NID_auth_ecdsa)) {
             return 1;
         }
         older |= auth != NID_auth_any;
@@ -330,42 +430,67 @@ static int negotiable(SSL_CTX *ssl_ctx, int rsa)
     return !older || SSL_CTX_get_min_proto_version(ssl_ctx) >= TLS1_3_VERSION;
 }
 
-static void slots_make(acmod_run_t *run, apr_pool_t *pool)
+/* A certificate that came in place of one with a chain file (SSLCertificateChainFile) was loaded
+ * without its own chain, and mod_ssl would send the other's. */
+static void own_chains(const acmod_vhost_t *vhost, SSL_CTX *ssl_ctx)
 {
-    int i, n = run->conf->specs->nelts;
+    STACK_OF(X509) *extra = NULL;
+    int i;
 
-    slots = apr_pcalloc(pool, sizeof(*slots) * (apr_size_t)(n + 1));
-    for (i = 0; i < n; i++) {
-        slots[i].spec = APR_ARRAY_IDX(run->conf->specs, i, const acme_spec_t *);
-        slots[i].row = run->rows[i];
-        slots[i].baseline = slots[i].seen = run->baseline[i];
+    SSL_CTX_get_extra_chain_certs_only(ssl_ctx, &extra);
+    for (i = 0; sk_X509_num(extra) > 0 && vhost->replaced && i < vhost->cert->items->nelts; i++) {
+        const acme_item_t *item = APR_ARRAY_IDX(vhost->cert->items, i, const acme_item_t *);
+
+        if (item->usable && SSL_CTX_use_certificate_chain_file(ssl_ctx, item->cert_file) != 1) {
+            ERR_clear_error();
+        }
     }
-    slots_of = run;
+}
+
+static void loaded_fill(server_ctx_t *ctx, SSL_CTX *ssl_ctx)
+{
+    long more = SSL_CTX_set_current_cert(ssl_ctx, SSL_CERT_SET_FIRST);
+
+    for (; more; more = SSL_CTX_set_current_cert(ssl_ctx, SSL_CERT_SET_NEXT)) {
+        EVP_PKEY *key = SSL_CTX_get0_privatekey(ssl_ctx);
+        int class = key ? class_of(key) : -1;
+
+        if (class >= 0) {
+            ctx->loaded[class].cert = SSL_CTX_get0_certificate(ssl_ctx);
+            ctx->loaded[class].key = key;
+            SSL_CTX_get0_chain_certs(ssl_ctx, &ctx->loaded[class].rest);
+        }
+    }
+    SSL_CTX_set_current_cert(ssl_ctx, SSL_CERT_SET_FIRST);
 }
 
 static void server_ctx_fill(server_ctx_t *ctx, const acmod_vhost_t *vhost, SSL_CTX *ssl_ctx,
                             server_rec *s)
 {
-    int i, usable = 0;
+    int i, usable = 0, can = 0;
+    const acme_spec_t *spec = NULL;
 
-    ctx->vhost = vhost;
+    for (i = 0; i < CLASSES; i++) {
+        ctx->negotiable[i] = negotiable(ssl_ctx, i);
+    }
     for (i = 0; i < vhost->cert->specs->nelts && i < ACME_KEY_TYPES; i++) {
-        const acme_spec_t *spec = APR_ARRAY_IDX(vhost->cert->specs, i, const acme_spec_t *);
-
+        spec = APR_ARRAY_IDX(vhost->cert->specs, i, const acme_spec_t *);
         usable |= APR_ARRAY_IDX(vhost->cert->items, i, acme_item_t *)->usable;
+        can |= ctx->negotiable[acme_key_type_is_rsa(spec->key_type) ? CLASS_RSA : CLASS_EC];
         ctx->slot[i] = &slots[spec->index];
         ctx->n = i + 1;
-        ctx->refused[i] = vhost->has_static
-                          && !negotiable(ssl_ctx, acme_key_type_is_rsa(spec->key_type));
-        if (!negotiable(ssl_ctx, acme_key_type_is_rsa(spec->key_type))) {
-            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                         "AC0828: %s: the cipher list has no suite for a %s certificate, TLS 1.2 "
-                         "clients could not connect%s; add the suites or write \"AcmeKeyType P-256 "
-                         "RSA-2048\"", spec->label, acme_key_type_name(spec->key_type),
-                         ctx->refused[i] ? ": the vhost keeps its own certificate" : "");
-        }
     }
-    ctx->replaces_loaded = !usable;
+    ctx->is_placeholder = !usable && !vhost->has_static && !vhost->attached_by_path;
+    own_chains(vhost, ssl_ctx);
+    loaded_fill(ctx, ssl_ctx);
+    if (spec && !can) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "AC0828: %s: the cipher list of the vhost at %s has no suite for an %s "
+                     "certificate: TLS 1.2 clients could not connect, so the vhost keeps what "
+                     "works as long as it is valid; add the suites or write \"AcmeKeyType P-256 "
+                     "RSA-2048\"", spec->label, vhost->where,
+                     acme_key_type_is_rsa(spec->key_type) ? "RSA" : "ECDSA");
+    }
 }
 
 static int init_server(server_rec *s, apr_pool_t *pool, int is_proxy, SSL_CTX *ssl_ctx)
@@ -376,9 +501,6 @@ static int init_server(server_rec *s, apr_pool_t *pool, int is_proxy, SSL_CTX *s
     if (is_proxy || !acmod_run) {
         return DECLINED;
     }
-    if (slots_of != acmod_run) {
-        slots_make(acmod_run, pool);
-    }
     ctx = apr_pcalloc(pool, sizeof(*ctx));
     if (vhost && vhost->cert && acmod_run->board) {
         server_ctx_fill(ctx, vhost, ssl_ctx, s);
@@ -388,6 +510,47 @@ static int init_server(server_rec *s, apr_pool_t *pool, int is_proxy, SSL_CTX *s
 }
 
 /* ---- the files mod_ssl loads at start ---- */
+
+static int class_of_item(const acme_item_t *item)
+{
+    return acme_key_type_is_rsa(item->spec->key_type) ? CLASS_RSA : CLASS_EC;
+}
+
+/* Could one of the certificates on disk be negotiated under the vhost's SSLCipherSuite? Its SSL_CTX
+ * does not exist yet. */
+static int suite_allows(const char *suite, const apr_array_header_t *items)
+{
+    SSL_CTX *probe = suite ? SSL_CTX_new(TLS_server_method()) : NULL;
+    int i, known, can = 0;
+
+    known = probe && SSL_CTX_set_cipher_list(probe, suite) == 1;
+    for (i = 0; known && i < items->nelts && !can; i++) {
+        const acme_item_t *item = APR_ARRAY_IDX(items, i, const acme_item_t *);
+
+        can = item->usable && negotiable(probe, class_of_item(item));
+    }
+    SSL_CTX_free(probe);
+    ERR_clear_error();
+    return can || !known;
+}
+
+/* Of two usable ones of a class OpenSSL would serve the last, we want the first. */
+static void push_usable(const apr_array_header_t *items, apr_array_header_t *cert_files,
+                        apr_array_header_t *key_files)
+{
+    int have[CLASSES] = {0, 0};
+    int i;
+
+    for (i = 0; i < items->nelts; i++) {
+        const acme_item_t *item = APR_ARRAY_IDX(items, i, const acme_item_t *);
+
+        if (item->usable && !have[class_of_item(item)]) {
+            have[class_of_item(item)] = 1;
+            APR_ARRAY_PUSH(cert_files, const char *) = item->cert_file;
+            APR_ARRAY_PUSH(key_files, const char *) = item->key_file;
+        }
+    }
+}
 
 static int add_cert_files(server_rec *s, apr_pool_t *pool, apr_array_header_t *cert_files,
                           apr_array_header_t *key_files)
@@ -400,24 +563,28 @@ static int add_cert_files(server_rec *s, apr_pool_t *pool, apr_array_header_t *c
     if (!vhost || !vhost->cert || !vhost->cert->items || vhost->attached_by_path) {
         return DECLINED;
     }
+    if (cert_files->nelts > acmod_server(s)->cert_files->nelts) {
+        vhost->has_static = 1; /* of another module */
+    }
     for (i = 0; i < vhost->cert->items->nelts; i++) {
         const acme_item_t *item = APR_ARRAY_IDX(vhost->cert->items, i, const acme_item_t *);
 
         usable += item->usable;
         stand_in = !stand_in && item->placeholder ? item : stand_in;
     }
-    if (!usable && (vhost->has_static || !stand_in)) {
+    if (vhost->has_static ? !usable || !suite_allows(acmod_server(s)->cipher_suite,
+                                                     vhost->cert->items) : !usable && !stand_in) {
         return DECLINED;
     }
     apr_array_clear(cert_files);
     apr_array_clear(key_files);
-    for (i = 0; i < vhost->cert->items->nelts; i++) {
-        const acme_item_t *item = APR_ARRAY_IDX(vhost->cert->items, i, const acme_item_t *);
-
-        if (usable ? item->usable : item == stand_in) {
-            APR_ARRAY_PUSH(cert_files, const char *) = item->cert_file;
-            APR_ARRAY_PUSH(key_files, const char *) = item->key_file;
-        }
+    if (usable) {
+        vhost->replaced = vhost->has_static;
+        push_usable(vhost->cert->items, cert_files, key_files);
+    }
+    else {
+        APR_ARRAY_PUSH(cert_files, const char *) = stand_in->cert_file;
+        APR_ARRAY_PUSH(key_files, const char *) = stand_in->key_file;
     }
     return OK;
 }

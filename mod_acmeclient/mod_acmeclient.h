@@ -38,6 +38,8 @@ typedef struct {
     acmod_placeholder_t placeholder;
     int has_static;                  /* names SSLCertificateFile of its own (not a managed path) */
     int attached_by_path; /* not AcmeEngine on: its SSLCertificateFile is the managed path */
+    int replaced;                    /* at this start: the managed files in place of its own */
+    int speaks_acme_tls;             /* because of us, not because Protocols says so */
     const char *where;               /* "file:line" of the vhost */
 } acmod_vhost_t;
 
@@ -125,11 +127,23 @@ void acmod_watchdog_child_stopping(void);
 
 /* hotswap.c */
 void acmod_hotswap_register_hooks(void);
+/* In the real pass, before mod_ssl makes its SSL_CTXs. */
+void acmod_hotswap_open(acmod_run_t *run, apr_pool_t *pconf);
 void acmod_hotswap_child_init(apr_pool_t *pchild);
 /* Frees what no handshake uses any more; called by each child's watchdog tick. */
 void acmod_hotswap_tick(void);
 /* Is the certificate (row) still without a real one? The request path's question. */
 int acmod_hotswap_missing(const acmod_vhost_t *vhost);
+
+/* What is known of a TLS connection. */
+typedef struct {
+    void *ssl;        /* SSL of the handshake, for hooks that only get the conn_rec */
+    int identified;   /* an identity was chosen: it stays */
+    int is_challenge; /* it was made to see a challenge certificate */
+} acmod_conn_t;
+
+/* Made when there is none. */
+acmod_conn_t *acmod_conn(conn_rec *c);
 
 /* http01.c, tls_challenge.c, status.c */
 void acmod_http01_register_hooks(void);

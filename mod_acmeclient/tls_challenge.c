@@ -22,11 +22,6 @@
 
 enum { SIDE_EC = 0, SIDE_RSA = 1 };
 
-/* Per connection: the handshake, for hooks that only get the conn_rec. */
-typedef struct {
-    SSL *ssl;
-} conn_note_t;
-
 static int ends_with(const char *text, const char *suffix)
 {
     apr_size_t a = strlen(text), b = strlen(suffix);
@@ -97,17 +92,6 @@ static int put(SSL *ssl, const acme_board_challenge_t *challenge)
     return done;
 }
 
-static void note_connection(conn_rec *c, SSL *ssl)
-{
-    conn_note_t *note = ap_get_module_config(c->conn_config, &acmeclient_module);
-
-    if (!note) {
-        note = apr_pcalloc(c->pool, sizeof(*note));
-        ap_set_module_config(c->conn_config, &acmeclient_module, note);
-    }
-    note->ssl = ssl;
-}
-
 static int serve_alpn(SSL *ssl, conn_rec *c, const char *sni)
 {
     acme_board_challenge_t challenge;
@@ -118,6 +102,7 @@ static int serve_alpn(SSL *ssl, conn_rec *c, const char *sni)
     }
     done = put(ssl, &challenge);
     acme_cleanse(&challenge, sizeof(challenge));
+    SSL_set_num_tickets(ssl, 0);
     ap_log_cerror(APLOG_MARK, APLOG_DEBUG, 0, c, "AC0430: %s: tls-alpn-01 %s", sni,
                   done ? "answered" : "certificate unusable");
     return done ? 1 : -1;
@@ -138,7 +123,7 @@ int acmod_tls_challenge_serve(void *handshake)
     }
     sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     if (c) {
-        note_connection(c, ssl);
+        acmod_conn(c)->ssl = ssl;
     }
     SSL_get0_alpn_selected(ssl, &alpn, &alpn_len);
     if (alpn_len == sizeof(ACME_TLS_1) - 1 && memcmp(alpn, ACME_TLS_1, alpn_len) == 0) {
@@ -157,11 +142,11 @@ int acmod_tls_challenge_serve(void *handshake)
 static int answer_challenge(conn_rec *c, const char *sni, const char **cert_pem,
                             const char **key_pem)
 {
-    conn_note_t *note = ap_get_module_config(c->conn_config, &acmeclient_module);
+    SSL *ssl = acmod_conn(c)->ssl;
+    X509 *bound = ssl ? SSL_get_certificate(ssl) : NULL;
     acme_board_challenge_t challenge;
     acme_chain_t *chain;
     acme_key_t *key;
-    X509 *bound = note ? SSL_get_certificate(note->ssl) : NULL;
     const unsigned char *der;
     apr_size_t len;
     int side = SIDE_EC, result = DECLINED;
@@ -170,7 +155,7 @@ static int answer_challenge(conn_rec *c, const char *sni, const char **cert_pem,
         return DECLINED;
     }
     if (bound && EVP_PKEY_base_id(X509_get0_pubkey(bound)) == EVP_PKEY_RSA
-        && SSL_version(note->ssl) < TLS1_3_VERSION && challenge.cert_len[SIDE_RSA] > 0) {
+        && SSL_version(ssl) < TLS1_3_VERSION && challenge.cert_len[SIDE_RSA] > 0) {
         side = SIDE_RSA;
     }
     der = challenge.cert[side];
@@ -209,6 +194,29 @@ static int protocol_propose(conn_rec *c, request_rec *r, server_rec *s,
     return OK;
 }
 
+/* Another module may propose it to clients that offer it among others, which are no validators; a
+ * vhost that speaks it because of us must not bring them that. */
+static int protocol_restrict(conn_rec *c, request_rec *r, server_rec *s,
+                             const apr_array_header_t *offers, apr_array_header_t *proposals)
+{
+    const acmod_vhost_t *vhost = acmod_vhost_of(s);
+    int i, kept = 0;
+
+    (void)c;
+    if (r || !offers || offers->nelts == 1 || !vhost || !vhost->speaks_acme_tls) {
+        return DECLINED;
+    }
+    for (i = 0; i < proposals->nelts; i++) {
+        const char *protocol = APR_ARRAY_IDX(proposals, i, const char *);
+
+        if (strcmp(protocol, ACME_TLS_1) != 0) {
+            APR_ARRAY_IDX(proposals, kept++, const char *) = protocol;
+        }
+    }
+    proposals->nelts = kept;
+    return DECLINED;
+}
+
 static int protocol_switch(conn_rec *c, request_rec *r, server_rec *s, const char *protocol)
 {
     acme_board_challenge_t challenge;
@@ -219,7 +227,23 @@ static int protocol_switch(conn_rec *c, request_rec *r, server_rec *s, const cha
         return DECLINED;
     }
     acme_cleanse(&challenge, sizeof(challenge));
+    acmod_conn(c)->is_challenge = 1;
     c->keepalive = AP_CONN_CLOSE;
+    return OK;
+}
+
+/* The handshake was all that was wanted: nothing is read from such a connection (RFC 8737
+ * section 3). */
+static int process_connection(conn_rec *c)
+{
+    const acmod_conn_t *conn = ap_get_module_config(c->conn_config, &acmeclient_module);
+
+    if (!conn || !conn->is_challenge || c->master) {
+        return DECLINED;
+    }
+    if (c->cs) {
+        c->cs->state = CONN_STATE_LINGER;
+    }
     return OK;
 }
 
@@ -243,12 +267,17 @@ void acmod_tls_challenge_protocols(acmod_run_t *run, apr_pool_t *pconf)
         }
         APR_ARRAY_PUSH(own, const char *) = ACME_TLS_1;
         core->protocols = own;
+        vhost->speaks_acme_tls = 1;
     }
 }
 
 void acmod_tls_challenge_register_hooks(void)
 {
+    static const char *const after_ssl[] = {"mod_ssl.c", NULL};
+
+    ap_hook_process_connection(process_connection, after_ssl, NULL, APR_HOOK_MIDDLE);
     ap_hook_protocol_propose(protocol_propose, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_protocol_propose(protocol_restrict, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_protocol_switch(protocol_switch, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_ssl_answer_challenge(answer_challenge, NULL, NULL, APR_HOOK_FIRST);
 }
