@@ -245,8 +245,8 @@ static void board_keep(staging_t *self, const entry_t *entry, const acme_record_
     text_free(text, len);
 }
 
-/* Keeps a set as what is known, here and on the board. Its records may point into what was known, so
- * they are invalid afterwards. */
+/* Keeps a set as what is known, here and on the board. Its records may point into what was known,
+ * so they are invalid afterwards. */
 static acme_rv_t entry_keep(staging_t *self, entry_t *entry, const acme_record_set_t *set)
 {
     apr_size_t len;

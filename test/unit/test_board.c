@@ -546,20 +546,26 @@ END_TEST
 /* Another row's certificate, bytes, lengths and digest all right, is damage too. */
 START_TEST(no_row_passes_for_another)
 {
-    acme_board_live_t live;
-    unsigned char *one, *two;
+    acme_board_live_t live = live_of(1, pool);
+    unsigned char key[2][500];
+    unsigned char *at[2];
     acme_error_t err;
+    int i;
 
-    live_write(1, 1);
-    live_write(2, 50);
-    one = memmem(memory, memory_size, part(1, 0, pool), part_len(1, 0));
-    two = memmem(memory, memory_size, part(50, 0, pool), part_len(50, 0));
-    ck_assert(one != NULL && two != NULL);
-    memcpy(two - 200, one - 200, 4000);
+    for (i = 0; i < 2; i++) {
+        memset(key[i], 'A' + i, sizeof(key[i]));
+        live.key = key[i];
+        live.key_len = sizeof(key[i]);
+        ck_assert(acme_board_live_write(board, 1 + i, &live, NOW, NULL, NULL) == ACME_OK);
+        at[i] = memmem(memory, memory_size, key[i], sizeof(key[i]));
+        ck_assert_ptr_nonnull(at[i]);
+    }
+    memcpy(at[1] - 200, at[0] - 200, 4000);
     acme_error_clear(&err);
     ck_assert(acme_board_live_read(&live, board, 2, pool, &err) == ACME_FAIL);
     ck_assert_str_eq(err.code, "AC0801");
-    ck_assert(acme_board_live_read(&live, board, 1, pool, NULL) == ACME_OK && live_is(&live, 1));
+    ck_assert(acme_board_live_read(&live, board, 1, pool, NULL) == ACME_OK);
+    ck_assert_mem_eq(live.key, key[0], sizeof(key[0]));
 }
 END_TEST
 
