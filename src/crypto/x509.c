@@ -542,15 +542,24 @@ acme_rv_t acme_chain_leaf(acme_leaf_t *out, const acme_chain_t *chain, apr_pool_
 
 /* ---- the check of what came ---- */
 
+/* Byte for byte: a point of a curve can be written in several ways, and records know keys by their
+ * digest. */
+static int is_ours(X509 *x509, const acme_key_t *key, apr_pool_t *pool)
+{
+    const char *digest = spki_digest(x509, pool);
+
+    return x509_matches(x509, key) && digest && strcmp(digest, acme_key_digest(key, pool)) == 0;
+}
+
 static acme_rv_t check_key(const acme_chain_t *chain, const acme_chain_want_t *want,
-                           acme_error_t *err)
+                           apr_pool_t *pool, acme_error_t *err)
 {
     int i;
 
-    if (acme_chain_matches_key(chain, want->key)) {
+    if (is_ours(chain->x509[0], want->key, pool)) {
         return ACME_OK;
     }
-    for (i = 1; i < chain->n && !x509_matches(chain->x509[i], want->key); i++) {
+    for (i = 1; i < chain->n && !is_ours(chain->x509[i], want->key, pool); i++) {
     }
     return acme_error_set(err, ACME_E_CERTIFICATE, "AC0502",
                           i < chain->n ? "the first certificate is not ours, a later one is"
@@ -708,7 +717,7 @@ acme_rv_t acme_chain_check(acme_chain_t **out, int *dropped, const acme_chain_t 
 
     *dropped = 0;
     ERR_clear_error();
-    if (check_key(chain, want, err) != ACME_OK
+    if (check_key(chain, want, pool, err) != ACME_OK
         || acme_chain_leaf(&leaf, chain, pool, err) != ACME_OK
         || check_names(&leaf, want, pool, err) != ACME_OK
         || check_dates(&leaf, want, err) != ACME_OK

@@ -871,6 +871,32 @@ START_TEST(rules_of_the_check)
 }
 END_TEST
 
+/* X9.62's hybrid form: the same key, but no bytes that anybody knows it by. */
+START_TEST(our_key_in_other_clothes)
+{
+    static const unsigned char head[] = { 0x03, 0x42, 0x00, 0x04 };
+    mint_t usual = { .subject = NULL };
+    acme_chain_t *chain = chain_of(pem_of(mint(&usual))), *out;
+    const unsigned char *der;
+    unsigned char *copy;
+    acme_error_t err;
+    apr_size_t len, i;
+    int dropped;
+
+    acme_chain_der(&der, &len, chain, 0);
+    copy = apr_pmemdup(pool, der, len);
+    for (i = 0; i + 68 < len && memcmp(copy + i, head, sizeof(head)) != 0; i++) {
+    }
+    copy[i + 3] = (unsigned char)(6 | (copy[i + 67] & 1));
+    der = copy;
+    ck_assert_int_eq(acme_chain_from_der(&chain, &der, &len, 1, pool, NULL), ACME_OK);
+    ck_assert(acme_chain_matches_key(chain, keys[KEY_LEAF]));
+    ck_assert_int_eq(check_chain(&out, &dropped, acme_chain_to_pem(chain, pool), ASKED, &err),
+                     ACME_FAIL);
+    ck_assert_str_eq(err.code, "AC0502");
+}
+END_TEST
+
 START_TEST(another_type_of_key)
 {
     mint_t usual = { .subject = NULL };
@@ -1097,6 +1123,7 @@ static void add_check(Suite *suite)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, order_of_the_chain, 0, COUNT(orders));
     tcase_add_loop_test(tc, rules_of_the_check, 0, COUNT(rules));
+    tcase_add_test(tc, our_key_in_other_clothes);
     tcase_add_test(tc, another_type_of_key);
     tcase_add_test(tc, adoption_forgives_a_clock_that_is_slow);
     suite_add_tcase(suite, tc);
