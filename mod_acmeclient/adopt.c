@@ -100,28 +100,32 @@ void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf)
     acme_store_prepare(&run->root, run->items, conf->specs->nelts, 0, pconf);
 }
 
-static void trouble_log(acmod_run_t *run)
+/* One directory's fault is that of a thousand certificates: each text once. */
+static void line_log(acmod_run_t *run, apr_hash_t *told, const char *code, const char *subject,
+                     const char *text)
 {
+    if (text && !apr_hash_get(told, text, APR_HASH_KEY_STRING)) {
+        apr_hash_set(told, text, APR_HASH_KEY_STRING, text);
+        acme_log(&run->log, ACME_LOG_ERR, code, subject, "%s", text);
+    }
+}
+
+static void trouble_log(acmod_run_t *run, apr_pool_t *pool)
+{
+    apr_hash_t *told = apr_hash_make(pool);
     int i;
 
-    if (run->root.trouble) {
-        acme_log(&run->log, ACME_LOG_ERR, run->root.trouble_code, NULL, "%s", run->root.trouble);
-    }
+    line_log(run, told, run->root.trouble_code, NULL, run->root.trouble);
     for (i = 0; i < run->conf->specs->nelts; i++) {
         const acme_item_t *item = &run->items[i];
 
-        if (item->trouble) {
-            acme_log(&run->log, ACME_LOG_ERR, item->trouble_code, item->spec->label, "%s",
-                     item->trouble);
-        }
+        line_log(run, told, item->trouble_code, item->spec->label, item->trouble);
+        line_log(run, told, item->remark_code, item->spec->label, item->remark);
     }
     for (i = 0; i < run->conf->cas->nelts; i++) {
         const acme_account_item_t *account = &run->accounts[i];
 
-        if (account->trouble) {
-            acme_log(&run->log, ACME_LOG_ERR, account->trouble_code, NULL, "CA %s: %s",
-                     account->ca->name, account->trouble);
-        }
+        line_log(run, told, account->trouble_code, account->ca->name, account->trouble);
     }
 }
 
@@ -140,7 +144,7 @@ void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
     }
     acme_store_adopt(&run->root, run->items, conf->specs->nelts, run->accounts, conf->cas->nelts,
                      pconf);
-    trouble_log(run);
+    trouble_log(run, pconf);
 }
 
 static int lock_ask(int fd, int command, short type, off_t byte, struct flock *lock)

@@ -1,0 +1,690 @@
+/* Licensed under the Apache License, Version 2.0; see LICENSE. */
+#include "store/adopt.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/stat.h>
+#include <apr_hash.h>
+#include <apr_strings.h>
+#include "base/time.h"
+#include "io/staging.h"
+#include "store/archive.h"
+#include "store/item.h"
+#include "store/staged.h"
+
+/* Pairs of one commit: what their logs claim to hold stays in memory until it is made. */
+#define BATCH_MAX 128
+
+#define REPLACE_AT(cap) ((cap) / 4 * 3)
+
+enum { CERT = 0, KEY = 1, LOGS = 2 };
+
+/* One item whose files or logs change. */
+typedef struct {
+    acme_item_t *item;
+    int own;                        /* has logs of its own from now on */
+    acme_staged_log_t log[LOGS];
+    const apr_array_header_t *shared; /* records of the overflow log, or NULL */
+    acme_staged_t staged;
+    int place;                      /* in the commit, -1: nothing to switch */
+    int failed;                     /* the chosen pair could not be written */
+    int keep;                       /* logs stay as they are */
+} work_t;
+
+typedef struct {
+    acme_store_root_t *root;
+    acme_pass_t pass;
+    apr_pool_t *scratch;            /* of the whole adoption */
+    acme_staged_log_t overflow;
+    apr_hash_t *shared;             /* id -> records of the overflow log */
+    apr_hash_t *shared_after;       /* id -> acme_carried_t that stays in it */
+    int rewrite;                    /* the overflow log is to be replaced */
+    apr_pool_t *batch;              /* the two below and what they point to */
+    apr_array_header_t *works;      /* work_t */
+    acme_commit_t *commit;
+    apr_hash_t *retry;              /* label -> "" or NULL */
+} adopt_t;
+
+static const char *log_path(const acme_item_t *item, int which, apr_pool_t *pool)
+{
+    return apr_pstrcat(pool, which == CERT ? item->spec->cert_path : item->spec->key_path, ".upd",
+                       NULL);
+}
+
+static const char *label_of(const work_t *work)
+{
+    return work->item->spec->label;
+}
+
+/* ---- what an item's logs hold ---- */
+
+static int damaged(const adopt_t *self, const char *label, const char *id,
+                   const acme_staged_log_t *log, apr_pool_t *scratch)
+{
+    acme_error_t err;
+    acme_rv_t rv;
+
+    acme_error_clear(&err);
+    rv = acme_archive_reject(self->root->store, self->root->uid, id, log->data, log->len, scratch,
+                             &err);
+    if (rv != ACME_AGAIN) {
+        acme_log(self->root->log, ACME_LOG_WARNING, "AC0603", label,
+                 "%s: damaged, only its intact records count; %s%s", log->path,
+                 rv == ACME_OK ? "as found it is kept in archive/" : "it stays as it is: ",
+                 rv == ACME_OK ? id : err.text);
+    }
+    return rv != ACME_FAIL;
+}
+
+/* Reads both logs; nothing that can be read: no records. */
+static void read_logs(adopt_t *self, work_t *work, apr_array_header_t *records, apr_pool_t *pool)
+{
+    const acme_spec_t *spec = work->item->spec;
+    int i;
+
+    for (i = 0; i < LOGS; i++) {
+        /* Why it cannot be read is told when it is opened for the children. */
+        if (acme_staged_read(&work->log[i], log_path(work->item, i, pool), self->root->uid,
+                             ACME_LOG_CAP, pool, NULL) != ACME_OK) {
+            work->keep = 1;
+            continue;
+        }
+        acme_staged_gather(records, &work->log[i], spec->id, pool);
+        if (work->log[i].damaged
+            && !damaged(self, spec->label, spec->id, &work->log[i], pool)) {
+            work->keep = 1;
+        }
+        if (work->log[i].size > ACME_LOG_CAP) {
+            acme_log(self->root->log, ACME_LOG_WARNING, "AC0623", spec->label,
+                     "%s has %" APR_INT64_T_FMT " bytes, of which the first %d were read; it is "
+                     "replaced", work->log[i].path, work->log[i].size, ACME_LOG_CAP);
+        }
+    }
+    work->shared = apr_hash_get(self->shared, spec->id, APR_HASH_KEY_STRING);
+    if (work->shared != NULL) {
+        apr_array_cat(records, work->shared);
+    }
+}
+
+static void choose(const adopt_t *self, work_t *work, const apr_array_header_t *records,
+                   apr_pool_t *pool)
+{
+    const acme_known_t *known = work->item->known;
+    acme_staged_want_t want;
+
+    memset(&want, 0, sizeof(want));
+    want.spec = work->item->spec;
+    want.now = self->root->now;
+    want.key_path = work->item->spec->key_path;
+    want.uid = self->root->uid;
+    if (known != NULL) {
+        want.live_not_before = known->not_before;
+        want.live_fingerprint = known->fingerprint;
+        want.live_key_digest = known->key_digest;
+    }
+    acme_staged_choose(&work->staged, records, &want, pool);
+}
+
+/* The raw records of what is not adopted: the certificate's and the newest key before it. */
+static void reject_one(adopt_t *self, work_t *work, const acme_staged_reject_t *one,
+                       apr_pool_t *pool)
+{
+    const acme_record_t *rec = one->certificate;
+    const acme_record_t *key = work->staged.newest[ACME_REC_KEY];
+    apr_size_t key_len = key != NULL && key->seq <= rec->seq ? key->raw_len : 0;
+    char *bytes = (char *)acme_staged_copy(NULL, rec->raw_len + key_len, pool);
+    acme_error_t err;
+    acme_rv_t rv;
+
+    memcpy(bytes, rec->raw, rec->raw_len);
+    if (key_len > 0) {
+        memcpy(bytes + rec->raw_len, key->raw, key_len);
+    }
+    acme_error_clear(&err);
+    rv = acme_archive_reject(self->root->store, self->root->uid, work->item->spec->id, bytes,
+                             rec->raw_len + key_len, pool, &err);
+    if (rv == ACME_FAIL) {
+        work->keep = 1;
+    }
+    if (rv != ACME_AGAIN) {
+        acme_log(self->root->log, ACME_LOG_WARNING, one->code, label_of(work),
+                 "a staged certificate is not adopted: %s; %s%s", one->why,
+                 rv == ACME_OK ? "it is kept in archive/" : "it stays in the log: ",
+                 rv == ACME_OK ? work->item->spec->id : err.text);
+    }
+}
+
+/* ---- writing the chosen pair ---- */
+
+static acme_rv_t keep_former(adopt_t *self, const work_t *work, apr_pool_t *pool,
+                             acme_error_t *err)
+{
+    const acme_spec_t *spec = work->item->spec;
+    const char *data[2];
+    apr_size_t len[2];
+    acme_pair_t former;
+    int i;
+
+    acme_pair_read(&former, spec->cert_path, spec->key_path, self->root->uid, 0, pool);
+    if (former.state == ACME_PAIR_GOOD) {
+        return self->root->backups > 0
+                   ? acme_archive_keep(self->commit, self->root->store, self->root->uid, spec->id,
+                                       &former, pool, err)
+                   : ACME_OK;
+    }
+    data[0] = former.cert;
+    data[1] = former.key;
+    len[0] = former.cert_len;
+    len[1] = former.key_len;
+    for (i = 0; i < 2; i++) {
+        if (data[i] != NULL && len[i] > 0
+            && acme_archive_reject(self->root->store, self->root->uid, spec->id, data[i], len[i],
+                                   pool, err) == ACME_FAIL) {
+            return ACME_FAIL;
+        }
+    }
+    return ACME_OK;
+}
+
+static void write_pair(adopt_t *self, work_t *work, apr_pool_t *pool)
+{
+    const acme_spec_t *spec = work->item->spec;
+    const acme_staged_t *staged = &work->staged;
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    if (keep_former(self, work, pool, &err) == ACME_OK
+        && acme_commit_add(&work->place, self->commit, spec->cert_path, staged->chain_pem,
+                           strlen(staged->chain_pem), spec->key_path, staged->key_pem,
+                           strlen(staged->key_pem), &err) == ACME_OK) {
+        return;
+    }
+    work->failed = 1;
+    acme_log(self->root->log, ACME_LOG_WARNING, "AC0620", spec->label,
+             "the staged certificate could not be adopted, the former one stays; tried again at "
+             "the next start: %s", err.text);
+}
+
+/* ---- results ---- */
+
+/* The live record speaks of the pair on disk, or of one that somebody has replaced. */
+static void tell_issued(const adopt_t *self, acme_item_t *item, const acme_record_t *live,
+                        apr_pool_t *pool)
+{
+    acme_issued_t issued;
+    acme_challenge_type_t type;
+    const char *rest;
+    apr_size_t rest_len;
+
+    if (live == NULL || item->known == NULL
+        || acme_certificate_payload_parse(&issued, &rest, &rest_len, live->payload, live->len,
+                                          pool, NULL) != ACME_OK) {
+        return;
+    }
+    if (strcmp(issued.key_digest, item->known->key_digest) != 0) {
+        acme_log(self->root->log, ACME_LOG_NOTICE, "AC0606", item->spec->label,
+                 "%s (serial %s) is not the certificate that was adopted last: somebody put it "
+                 "there; it is served until it is due",
+                 item->spec->cert_path, item->known->serial);
+        return;
+    }
+    if (acme_challenge_type_parse(&type, issued.challenge) != ACME_OK) {
+        issued.challenge = "";
+    }
+    acme_item_issued(item, &issued, self->pass.pool);
+}
+
+static void hand_over(const adopt_t *self, acme_item_t *item, const acme_carried_t *carried)
+{
+    item->handed_len = carried->all_len;
+    item->handed = carried->all_len > 0
+                       ? acme_staged_copy(carried->all, carried->all_len, self->pass.pool) : NULL;
+}
+
+static void adopted(const adopt_t *self, work_t *work)
+{
+    acme_item_t *item = work->item;
+    const acme_spec_t *spec = item->spec;
+    char until[ACME_TIME_TEXT];
+    acme_known_t known;
+    acme_pair_t pair;
+
+    memset(&pair, 0, sizeof(pair));
+    pair.leaf = work->staged.leaf;
+    (void)acme_stamp_get(&pair.cert_stamp, spec->cert_path);
+    (void)acme_stamp_get(&pair.key_stamp, spec->key_path);
+    acme_pair_known(&known, &pair, spec, spec->digest);
+    acme_cache_put(self->root->cache, spec->cert_path, &known);
+    item->remark = item->remark_code = NULL;
+    item->adopted = 1;
+    acme_item_serve(item, &known, self->pass.pool);
+    acme_log(self->root->log, ACME_LOG_NOTICE, "AC0622", spec->label,
+             "adopted: serial %s, until %s, from %s", known.serial,
+             acme_time_format(until, known.not_after), work->staged.issued.directory);
+}
+
+/* Was it switched? If not whatever the disk holds now is served. */
+static void settle_pair(adopt_t *self, work_t *work, const acme_error_t *err, apr_pool_t *pool)
+{
+    acme_pass_t pass = self->pass;
+
+    if (work->place < 0) {
+        return;
+    }
+    if (acme_commit_done(self->commit, work->place)) {
+        adopted(self, work);
+        return;
+    }
+    work->failed = 1;
+    acme_log(self->root->log, ACME_LOG_WARNING, "AC0621", label_of(work),
+             "the staged certificate could not be put in place, the former one stays; tried again "
+             "at the next start: %s", err->text);
+    pass.scratch = pool;
+    acme_cache_forget(self->root->cache, work->item->spec->cert_path);
+    acme_item_check(work->item, &pass);
+}
+
+/* ---- fresh logs ---- */
+
+static void replacement(apr_array_header_t *files, const acme_staged_log_t *log, const char *data,
+                        apr_size_t len)
+{
+    acme_replacement_t *file;
+
+    if (len == 0 && (!log->there || log->size == 0)) {
+        return;
+    }
+    file = apr_array_push(files);
+    memset(file, 0, sizeof(*file));
+    file->path = log->path;
+    file->data = len > 0 ? data : "";
+    file->len = len;
+}
+
+static void settle_logs(adopt_t *self, work_t *work, apr_array_header_t *files, apr_pool_t *pool)
+{
+    acme_item_t *item = work->item;
+    const acme_spec_t *spec = item->spec;
+    int own = work->own || work->log[CERT].there || work->log[KEY].there;
+    int after = !work->failed;
+    acme_carried_t carried, *kept;
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    if (acme_staged_carry(&carried, &work->staged, spec->id, after, self->root->now, pool, &err)
+        != ACME_OK) {
+        acme_log(self->root->log, ACME_LOG_ERR, "AC0674", spec->label, "%s", err.text);
+        return;
+    }
+    hand_over(self, item, &carried);
+    if (work->staged.chosen != NULL && after) {
+        acme_item_issued(item, &work->staged.issued, self->pass.pool);
+    }
+    else {
+        tell_issued(self, item, work->staged.newest[ACME_REC_LIVE], pool);
+    }
+    if (own && after && !work->keep) {
+        replacement(files, &work->log[CERT], carried.log, carried.log_len);
+        replacement(files, &work->log[KEY], carried.key_log, carried.key_log_len);
+    }
+    if (work->shared != NULL) {
+        kept = apr_pcalloc(self->scratch, sizeof(*kept));
+        if (!own || !after || work->keep) {
+            kept->all = acme_staged_copy(carried.all, carried.all_len, self->scratch);
+            kept->all_len = carried.all_len;
+        }
+        apr_hash_set(self->shared_after, spec->id, APR_HASH_KEY_STRING, kept);
+        self->rewrite |= after;
+    }
+}
+
+static void flush(adopt_t *self)
+{
+    apr_pool_t *batch = self->batch;
+    apr_array_header_t *files = apr_array_make(batch, 16, sizeof(acme_replacement_t));
+    acme_error_t err;
+    work_t *work;
+    int i;
+
+    acme_error_clear(&err);
+    (void)acme_commit_run(self->commit, &err);
+    for (i = 0; i < self->works->nelts; i++) {
+        work = APR_ARRAY_IDX(self->works, i, work_t *);
+        settle_pair(self, work, &err, batch);
+        settle_logs(self, work, files, batch);
+    }
+    acme_error_clear(&err);
+    if (acme_commit_replace(files, batch, &err) != ACME_OK) {
+        acme_log(self->root->log, ACME_LOG_WARNING, "AC0624", NULL,
+                 "staging logs could not all be replaced, they are gone through again at the next "
+                 "start: %s", err.text);
+    }
+    for (i = 0; i < self->works->nelts; i++) {
+        work = APR_ARRAY_IDX(self->works, i, work_t *);
+        if (work->item->adopted) {
+            acme_archive_prune(self->root->store, work->item->spec->id, self->root->backups,
+                               batch);
+        }
+    }
+    apr_pool_clear(batch);
+    self->works = apr_array_make(batch, BATCH_MAX, sizeof(work_t *));
+    self->commit = acme_commit_create(self->root->store, self->root->uid, batch);
+}
+
+/* ---- one item ---- */
+
+static int wants_fresh_logs(const work_t *work)
+{
+    const acme_staged_t *staged = &work->staged;
+    int i;
+
+    for (i = 0; i < LOGS; i++) {
+        if (work->log[i].damaged || work->log[i].size > REPLACE_AT(ACME_LOG_CAP)) {
+            return 1;
+        }
+    }
+    return staged->chosen != NULL || staged->rejected->nelts > 0
+           || staged->last_seq > ACME_SEQ_HIGH
+           || (work->shared != NULL && (work->own || work->log[CERT].there));
+}
+
+/* Nothing to adopt, as at nearly every start. */
+static void item_unchanged(adopt_t *self, const work_t *work, apr_pool_t *pool)
+{
+    acme_carried_t carried;
+
+    if (acme_staged_carry(&carried, &work->staged, work->item->spec->id, 0, self->root->now, pool,
+                          NULL) == ACME_OK) {
+        hand_over(self, work->item, &carried);
+    }
+    tell_issued(self, work->item, work->staged.newest[ACME_REC_LIVE], pool);
+}
+
+static void item_adopt(adopt_t *self, acme_item_t *item, int own)
+{
+    apr_array_header_t *records;
+    apr_pool_t *pool;
+    work_t *work;
+    int i;
+
+    apr_pool_create(&pool, self->batch);
+    records = apr_array_make(pool, 8, sizeof(acme_record_t));
+    work = apr_pcalloc(pool, sizeof(*work));
+    work->item = item;
+    work->own = own;
+    work->place = -1;
+    read_logs(self, work, records, pool);
+    choose(self, work, records, pool);
+    if (!wants_fresh_logs(work)) {
+        item_unchanged(self, work, pool);
+        apr_pool_destroy(pool);
+        return;
+    }
+    for (i = 0; i < work->staged.rejected->nelts; i++) {
+        reject_one(self, work, &APR_ARRAY_IDX(work->staged.rejected, i, acme_staged_reject_t),
+                   pool);
+    }
+    if (work->staged.chosen != NULL && !work->staged.same) {
+        write_pair(self, work, pool);
+    }
+    APR_ARRAY_PUSH(self->works, work_t *) = work;
+    if (self->works->nelts >= BATCH_MAX) {
+        flush(self);
+    }
+}
+
+/* ---- the log of many ---- */
+
+static void overflow_read(adopt_t *self)
+{
+    const char *path = apr_pstrcat(self->scratch, self->root->store, "/overflow.upd", NULL);
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    self->shared_after = apr_hash_make(self->scratch);
+    if (acme_staged_read(&self->overflow, path, self->root->uid, ACME_OVERFLOW_CAP, self->scratch,
+                         &err) != ACME_OK) {
+        acme_log(self->root->log, ACME_LOG_ERR, err.code, NULL, "%s", err.text);
+    }
+    self->shared = acme_staged_split(&self->overflow, self->scratch);
+    if (self->overflow.damaged) {
+        self->rewrite = damaged(self, NULL, "_overflow", &self->overflow, self->scratch);
+    }
+    if (self->overflow.size > REPLACE_AT(ACME_OVERFLOW_CAP)) {
+        self->rewrite = 1;
+    }
+}
+
+/* Of an id nobody settled (a vhost that is not configured now, an item in trouble) the newest
+ * record of each type is kept. */
+static acme_rv_t overflow_rest(adopt_t *self, acme_carried_t *out, const char *id,
+                               const apr_array_header_t *records, apr_pool_t *pool)
+{
+    acme_staged_want_t want;
+    acme_staged_t staged;
+
+    memset(&want, 0, sizeof(want));
+    acme_staged_choose(&staged, records, &want, pool);
+    return acme_staged_carry(out, &staged, id, 0, self->root->now, pool, NULL);
+}
+
+static void overflow_rewrite(adopt_t *self)
+{
+    apr_array_header_t *parts = apr_array_make(self->scratch, 64, sizeof(struct iovec));
+    acme_carried_t *kept, rest;
+    apr_hash_index_t *hi;
+    struct iovec *part;
+    acme_error_t err;
+    apr_size_t len;
+    const char *id, *all;
+
+    for (hi = apr_hash_first(self->scratch, self->shared); hi != NULL; hi = apr_hash_next(hi)) {
+        id = apr_hash_this_key(hi);
+        kept = apr_hash_get(self->shared_after, id, APR_HASH_KEY_STRING);
+        if (kept == NULL) {
+            kept = &rest;
+            if (overflow_rest(self, kept, id, apr_hash_this_val(hi), self->scratch) != ACME_OK) {
+                return;
+            }
+        }
+        part = apr_array_push(parts);
+        part->iov_base = (void *)kept->all;
+        part->iov_len = kept->all_len;
+    }
+    all = apr_pstrcatv(self->scratch, (const struct iovec *)parts->elts, (apr_size_t)parts->nelts,
+                       &len);
+    acme_error_clear(&err);
+    if (acme_file_replace(self->overflow.path, all, len, self->scratch, &err) != ACME_OK) {
+        acme_log(self->root->log, ACME_LOG_WARNING, "AC0625", NULL, "%s stays as it is: %s",
+                 self->overflow.path, err.text);
+    }
+}
+
+/* ---- logs for the children ---- */
+
+static void item_trouble(const adopt_t *self, acme_item_t *item, const acme_error_t *err)
+{
+    item->trouble = apr_pstrdup(self->pass.pool, err->text);
+    item->trouble_code = apr_pstrdup(self->pass.pool, err->code);
+}
+
+static void close_own(acme_item_t *item)
+{
+    if (item->fd >= 0) {
+        close(item->fd);
+    }
+    if (item->key_fd >= 0) {
+        close(item->key_fd);
+    }
+    item->fd = item->key_fd = -1;
+}
+
+static apr_size_t size_of(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 ? (apr_size_t)st.st_size : 0;
+}
+
+/* ACME_AGAIN: no descriptor was left. */
+static acme_rv_t open_own(adopt_t *self, acme_item_t *item, acme_error_t *err)
+{
+    uid_t uid = self->root->uid;
+
+    if (acme_log_open(&item->fd, log_path(item, CERT, self->scratch), uid, err) == ACME_OK
+        && acme_log_open(&item->key_fd, log_path(item, KEY, self->scratch), uid, err)
+               == ACME_OK) {
+        item->log_size = size_of(item->fd);
+        item->key_log_size = size_of(item->key_fd);
+        item->can_stage = 1;
+        return ACME_OK;
+    }
+    close_own(item);
+    return err->status == EMFILE || err->status == ENFILE ? ACME_AGAIN : ACME_FAIL;
+}
+
+static void open_shared(adopt_t *self, acme_item_t *item)
+{
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    if (self->root->overflow_fd < 0
+        && acme_log_open(&self->root->overflow_fd, self->overflow.path, self->root->uid, &err)
+               != ACME_OK) {
+        item_trouble(self, item, &err);
+        return;
+    }
+    item->can_stage = 1;
+}
+
+static void open_logs(adopt_t *self, acme_item_t *items, int n)
+{
+    int room = self->root->own_logs_max;
+    acme_error_t err;
+    acme_rv_t rv;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        if (items[i].trouble != NULL) {
+            continue;
+        }
+        acme_error_clear(&err);
+        rv = i < room ? open_own(self, &items[i], &err) : ACME_AGAIN;
+        if (rv == ACME_AGAIN) {
+            room = i < room ? i : room;
+            open_shared(self, &items[i]);
+        }
+        else if (rv == ACME_FAIL) {
+            item_trouble(self, &items[i], &err);
+        }
+    }
+}
+
+/* ---- asked for by the administrator ---- */
+
+/* One file for all key types of a certificate: named like the first of them. */
+static void look_for_retry(adopt_t *self, acme_item_t *item)
+{
+    const char *found = apr_hash_get(self->retry, item->spec->label, APR_HASH_KEY_STRING);
+    const char *path;
+    acme_error_t err;
+    struct stat st;
+
+    if (found == NULL) {
+        path = apr_pstrcat(self->scratch, self->root->store, "/", item->spec->id, ".retry", NULL);
+        found = lstat(path, &st) == 0 ? path : "";
+        apr_hash_set(self->retry, item->spec->label, APR_HASH_KEY_STRING, found);
+        acme_error_clear(&err);
+        if (*found != '\0' && acme_file_remove(path, &err) != ACME_OK) {
+            acme_log(self->root->log, ACME_LOG_WARNING, "AC0626", item->spec->label, "%s",
+                     err.text);
+        }
+    }
+    item->retry_now = *found != '\0';
+}
+
+/* ---- accounts ---- */
+
+static void account_like(acme_account_item_t *item, const acme_account_item_t *other)
+{
+    const acme_ca_t *ca = item->ca;
+
+    *item = *other;
+    item->ca = ca;
+}
+
+static void accounts_adopt(adopt_t *self, acme_account_item_t *accounts, int m)
+{
+    acme_store_root_t *root = self->root;
+    apr_hash_t *seen = apr_hash_make(self->scratch);
+    const acme_account_item_t *other;
+    int i;
+
+    for (i = 0; i < m; i++) {
+        other = apr_hash_get(seen, accounts[i].ca->auth_path, APR_HASH_KEY_STRING);
+        if (other != NULL) {
+            account_like(&accounts[i], other);
+            continue;
+        }
+        acme_account_key(&accounts[i], root->store, root->uid, !self->pass.touch, root->log,
+                         self->pass.pool);
+        if (self->pass.touch && accounts[i].trouble == NULL) {
+            acme_account_log(&accounts[i], root->uid, root->log, self->pass.pool);
+        }
+        if (accounts[i].created) {
+            acme_log(root->log, ACME_LOG_NOTICE, "AC0619", NULL, "%s: a new account key (%s)",
+                     accounts[i].ca->auth_path,
+                     acme_key_type_name(accounts[i].ca->account_key_type));
+        }
+        apr_hash_set(seen, accounts[i].ca->auth_path, APR_HASH_KEY_STRING, &accounts[i]);
+    }
+}
+
+/* ---- all of it ---- */
+
+static void adopt_init(adopt_t *self, acme_store_root_t *root, apr_pool_t *pool)
+{
+    memset(self, 0, sizeof(*self));
+    self->root = root;
+    apr_pool_create(&self->scratch, pool);
+    apr_pool_create(&self->batch, self->scratch);
+    self->pass.root = root;
+    self->pass.uid = root->uid;
+    self->pass.touch = root->usable && !root->read_only;
+    self->pass.pool = pool;
+    self->pass.scratch = self->scratch;
+    self->retry = apr_hash_make(self->scratch);
+    self->works = apr_array_make(self->batch, BATCH_MAX, sizeof(work_t *));
+    self->commit = acme_commit_create(root->store, root->uid, self->batch);
+}
+
+void acme_store_adopt(acme_store_root_t *root, acme_item_t *items, int n,
+                      acme_account_item_t *accounts, int m, apr_pool_t *pool)
+{
+    adopt_t self;
+    int i;
+
+    adopt_init(&self, root, pool);
+    if (root->warning != NULL) {
+        acme_log(root->log, ACME_LOG_WARNING, "AC0627", NULL, "%s", root->warning);
+    }
+    accounts_adopt(&self, accounts, m);
+    if (self.pass.touch) {
+        overflow_read(&self);
+        for (i = 0; i < n; i++) {
+            if (items[i].trouble == NULL) {
+                item_adopt(&self, &items[i], i < root->own_logs_max);
+            }
+        }
+        flush(&self);
+        if (self.rewrite) {
+            overflow_rewrite(&self);
+        }
+        open_logs(&self, items, n);
+        for (i = 0; i < n; i++) {
+            look_for_retry(&self, &items[i]);
+        }
+    }
+    apr_pool_destroy(self.scratch);
+}
