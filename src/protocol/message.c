@@ -416,15 +416,20 @@ static const char *list_text(const char *text, apr_size_t *len, apr_pool_t *pool
 acme_rv_t acme_order_list_parse(apr_array_header_t **urls, const char *text, apr_size_t len,
                                 apr_pool_t *pool, acme_error_t *err)
 {
+    const char *whole = list_text(text, &len, pool);
     doc_t doc = {NULL, NULL, pool, err};
     apr_array_header_t *array;
     acme_json_t *list;
     const char *url;
     apr_size_t i;
 
-    text = list_text(text, &len, pool);
-    if (begin(&doc, "list of orders", text, len) != ACME_OK
-        || acme_json_get_array(&list, doc.json, "orders", ACME_JSON_REQUIRED, err) != ACME_OK) {
+    if (begin(&doc, "list of orders", whole, len) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    if (whole != text && acme_json_key_at(doc.json, 1) != NULL) {
+        return acme_error_set(err, ACME_E_PROTOCOL, "AC0331", "%s: more than an array", doc.what);
+    }
+    if (acme_json_get_array(&list, doc.json, "orders", ACME_JSON_REQUIRED, err) != ACME_OK) {
         return ACME_FAIL;
     }
     array = apr_array_make(pool, 8, sizeof(const char *));
