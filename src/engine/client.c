@@ -732,6 +732,8 @@ static acme_rv_t take_step(acme_client_t *client, apr_time_t *until, acme_error_
         return ACME_FAIL;
     }
     apr_pool_clear(client->scratch);
+    /* A directory that was fetched again may have moved it; its strings stay. */
+    client->order->new_order_url = acme_session_directory(client->conf.session)->new_order;
     acme_order_plan(&plan, client->order, now_of(client), client->scratch);
     if (plan.act != ACME_ACT_WAIT) {
         client->step = acme_step_name(plan.step);
