@@ -136,9 +136,9 @@ static const char *check_directory(const char *arg, int i, apr_pool_t *pool)
 
     (void)i;
     if (!strstr(arg, "://")) {
-        return strpbrk(arg, "/:? ") || strlen(arg) > 64
-               ? "https URLs of ACME directories, or names of <AcmeCA> sections, letsencrypt or "
-                 "letsencrypt-staging" : NULL;
+        return label_ok(arg) && !strchr(arg, ':') ? NULL
+               : "https URLs of ACME directories, or names of <AcmeCA> sections, letsencrypt or "
+                 "letsencrypt-staging";
     }
     return acme_url_parse(&url, arg, pool, NULL) == ACME_OK
            ? NULL : "an https URL (https://host[:port]/path)";

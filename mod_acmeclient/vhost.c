@@ -41,6 +41,7 @@ typedef struct {
     apr_hash_t *real_dirs;  /* directory -> its one spelling */
     apr_hash_t *covering;   /* draft_t of sections by each of their names */
     apr_hash_t *ca_by_key;  /* acme_ca_t by everything that makes it */
+    apr_array_header_t *servers; /* server_rec *, the main one first, then in the order written */
     apr_array_header_t *drafts;
     apr_array_header_t *sections; /* draft_t * that are <AcmeCertificate> */
     acme_challenge_type_t auto_types[ACME_CH_TYPES];
@@ -389,6 +390,9 @@ static void names_of_server(form_t *form, draft_t *draft, server_rec *s, const c
     const apr_array_header_t *lists[2] = {s->names, s->wild_names};
     int i, k;
 
+    if (acmod_server(s)->server_name) {
+        add_name(form, draft, s->server_hostname, where, 0);
+    }
     for (k = 0; k < 2; k++) {
         for (i = 0; lists[k] && i < lists[k]->nelts; i++) {
             add_name(form, draft, APR_ARRAY_IDX(lists[k], i, const char *), where, 0);
@@ -680,6 +684,7 @@ static void vhost_form(form_t *form, server_rec *s)
     const char *use, *first;
     draft_t *draft;
 
+    sc->vhost = NULL;
     if (!wants_management(form, s, sc)) {
         return;
     }
@@ -911,8 +916,7 @@ static void specs_close(form_t *form)
 static void static_files(form_t *form)
 {
     apr_hash_t *managed = apr_hash_make(form->ptemp);
-    server_rec *s;
-    int i;
+    int i, k;
 
     for (i = 0; i < form->drafts->nelts; i++) {
         draft_t *draft = APR_ARRAY_IDX(form->drafts, i, draft_t *);
@@ -923,7 +927,8 @@ static void static_files(form_t *form)
                               acme_name_file(draft->cert->label, form->ptemp));
         apr_hash_set(managed, real_path(form, path), APR_HASH_KEY_STRING, draft);
     }
-    for (s = form->base; s; s = s->next) {
+    for (k = 0; k < form->servers->nelts; k++) {
+        server_rec *s = APR_ARRAY_IDX(form->servers, k, server_rec *);
         acmod_server_t *sc = acmod_server(s);
 
         for (i = 0; sc->ssl_engine == 1 && i < sc->cert_files->nelts; i++) {
@@ -1015,12 +1020,29 @@ static const char *store_of(form_t *form, const char *text)
     return store;
 }
 
-static void remarks_on_repeats(form_t *form)
+/* httpd's own list has the vhosts last one first. */
+static void servers_list(form_t *form)
 {
     server_rec *s;
-    int i;
+    int i, n = 0;
 
     for (s = form->base; s; s = s->next) {
+        n++;
+    }
+    form->servers = apr_array_make(form->ptemp, n, sizeof(server_rec *));
+    form->servers->nelts = n;
+    APR_ARRAY_IDX(form->servers, 0, server_rec *) = form->base;
+    for (s = form->base->next, i = n - 1; s; s = s->next, i--) {
+        APR_ARRAY_IDX(form->servers, i, server_rec *) = s;
+    }
+}
+
+static void remarks_on_repeats(form_t *form)
+{
+    int i, k;
+
+    for (k = 0; k < form->servers->nelts; k++) {
+        server_rec *s = APR_ARRAY_IDX(form->servers, k, server_rec *);
         acmod_server_t *sc = acmod_server(s);
 
         for (i = 0; i < sc->repeated->nelts; i++) {
@@ -1035,7 +1057,6 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     const acmod_settings_t *settings = &acmod_server(base)->settings;
     acmod_conf_t *conf = apr_pcalloc(pconf, sizeof(*conf));
     form_t form;
-    server_rec *s;
     int i;
 
     memset(&form, 0, sizeof(form));
@@ -1059,11 +1080,11 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
                                                 ACMOD_DEFAULT_STOREDIR));
     conf->backups = number_of(settings, ACMOD_AcmeBackups, 3);
     conf->workers = number_of(settings, ACMOD_AcmeWorkers, 8);
+    servers_list(&form);
     remarks_on_repeats(&form);
     sections_make(&form);
-    for (s = base; s; s = s->next) {
-        acmod_server(s)->vhost = NULL;
-        vhost_form(&form, s);
+    for (i = 0; i < form.servers->nelts; i++) {
+        vhost_form(&form, APR_ARRAY_IDX(form.servers, i, server_rec *));
     }
     static_files(&form);
     auto_challenges(&form);

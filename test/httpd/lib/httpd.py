@@ -19,6 +19,7 @@
     h.store                                the AcmeStoreDir
 """
 import collections
+import functools
 import datetime
 import os
 import re
@@ -65,6 +66,7 @@ def module_file():
     raise RuntimeError("mod_acmeclient.so is not built: run make, or set ACMECLIENT_MODULE")
 
 
+@functools.lru_cache(maxsize=None)
 def _built_in(program):
     text = subprocess.run([program, "-l"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True).stdout
     return set(re.findall(r"mod_(\w+)\.c", text))
@@ -174,7 +176,7 @@ class Httpd:
         if self._raw is not None:
             lines.append(self._raw)
         lines += self._vhosts
-        with open(self.conf_file, "w") as file:
+        with open(self.conf_file, "w", errors="surrogateescape") as file:
             file.write("\n".join(lines) + "\n")
 
     def environment(self):

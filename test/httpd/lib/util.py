@@ -117,3 +117,13 @@ def tail(path, lines=40):
             return "".join(file.readlines()[-lines:])
     except OSError as error:
         return str(error)
+
+
+def where(path, text, nth=1):
+    """"file:line" of the nth line (-1: the last) that begins with text, or with its first line; blanks in front do not
+    count."""
+    wanted = text.strip().splitlines()[0]
+    with open(path, errors="surrogateescape") as file:
+        lines = [number for number, line in enumerate(file, 1) if line.strip().startswith(wanted)]
+    assert len(lines) >= abs(nth), "%s: no %d. line that begins with %r" % (path, nth, wanted)
+    return "%s:%d" % (path, lines[nth - 1 if nth > 0 else nth])
