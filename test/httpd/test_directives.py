@@ -7,7 +7,7 @@ import re
 import pytest
 from cryptography import x509
 
-from lib.certs import Authority
+from lib.authority import Authority
 from lib.chaos import jws_payload, unb64
 from lib.httpd import SOURCE
 from lib.util import where
