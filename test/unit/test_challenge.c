@@ -28,8 +28,9 @@ static void teardown(void)
 /* ---- key authorizations and what is made of them ---- */
 
 #define TOKEN "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
-#define RSA_KEY "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs" /* RFC 7638 section 3.1 */
-#define EC_KEY "zedj-Bd1Zshp8KLePv2MB-lJ_Hagp7wAwdkA0NUTniU" /* test key of golang.org/x/crypto/acme */
+/* Keys of RFC 7638 section 3.1 and of golang.org/x/crypto/acme's tests. */
+#define RSA_KEY "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+#define EC_KEY "zedj-Bd1Zshp8KLePv2MB-lJ_Hagp7wAwdkA0NUTniU"
 
 /* sni: the names of golang.org/x/crypto's tests (EC), hashlib of Python (all).
  * txt: openssl dgst -sha256 -binary | basenc --base64url; that of "xxx" is golang.org/x/crypto's
@@ -154,28 +155,35 @@ END_TEST
 
 /* ---- the choice ---- */
 
+/* offered: types with a space between them, "!" before one that is invalid already. */
+static const char *challenges_of(const char *offered)
+{
+    const char *all = "";
+    apr_size_t len;
+
+    for (; *offered; offered += len + (offered[len] != '\0')) {
+        int bad = *offered == '!';
+
+        len = strcspn(offered, " ");
+        all = apr_psprintf(pool, "%s%s{\"type\":\"%.*s\",\"url\":\"https://ca.example/c\","
+                           "\"status\":\"%s\",\"token\":\"0123456789abcdef\"}", all,
+                           *all ? "," : "", (int)len - bad, offered + bad,
+                           bad ? "invalid" : "pending");
+    }
+    return all;
+}
+
 static acme_authz_object_t *authz_of(const char *name, const char *offered)
 {
-    static const char first[] = "*.";
+    int wildcard = strncmp(name, "*.", 2) == 0;
     acme_authz_object_t *authz;
-    int wildcard = strncmp(name, first, 2) == 0;
-    const char *challenges = "";
-    char *rest, *word;
+    const char *text
+        = apr_psprintf(pool, "{\"status\":\"pending\",\"identifier\":{\"type\":\"%s\","
+                       "\"value\":\"%s\"},\"wildcard\":%s,\"challenges\":[%s]}",
+                       strchr(name, ':') || strncmp(name, "192", 3) == 0 ? "ip" : "dns",
+                       name + 2 * wildcard, wildcard ? "true" : "false", challenges_of(offered));
 
-    for (word = apr_strtok(apr_pstrdup(pool, offered), " ", &rest); word;
-         word = apr_strtok(NULL, " ", &rest)) {
-        int bad = word[0] == '!';
-
-        challenges = apr_psprintf(pool, "%s%s{\"type\":\"%s\",\"url\":\"https://ca.example/%s\","
-                                  "\"status\":\"%s\",\"token\":\"0123456789abcdef\"}", challenges,
-                                  *challenges ? "," : "", word + bad, word + bad,
-                                  bad ? "invalid" : "pending");
-    }
-    challenges = apr_psprintf(pool, "{\"status\":\"pending\",\"identifier\":{\"type\":\"%s\","
-                              "\"value\":\"%s\"},\"wildcard\":%s,\"challenges\":[%s]}",
-                              strpbrk(name, ":") || strncmp(name, "192", 3) == 0 ? "ip" : "dns",
-                              name + 2 * wildcard, wildcard ? "true" : "false", challenges);
-    ck_assert_int_eq(acme_authz_parse(&authz, challenges, strlen(challenges), pool, NULL), ACME_OK);
+    ck_assert_int_eq(acme_authz_parse(&authz, text, strlen(text), pool, NULL), ACME_OK);
     return authz;
 }
 
@@ -207,7 +215,7 @@ END_TEST
 #define D ACME_CH_DNS01
 #define S ACME_CH_TLSSNI01
 
-/* "!": invalid already. chosen: NULL for none. */
+/* chosen: NULL for none. */
 static const struct {
     const char *name, *offered;
     int n;
@@ -275,13 +283,13 @@ START_TEST(error_names_what_was_offered_and_what_is_allowed)
     acme_error_clear(&err);
     (void)acme_challenge_choose(&challenge, &type, authz_of("*.example.org", "dns-01 x-99"), all, 3,
                                 &err);
-    ck_assert_str_eq(err.text, "*.example.org: no type of challenge fits (a wildcard needs dns-01): "
-                               "the CA offers dns-01 x-99, allowed here: tls-alpn-01 tls-sni-01 "
-                               "http-01");
+    ck_assert_str_eq(err.text,
+                     "*.example.org: no type of challenge fits (a wildcard needs dns-01): the CA "
+                     "offers dns-01 x-99, allowed here: tls-alpn-01 tls-sni-01 http-01");
     acme_error_clear(&err);
     (void)acme_challenge_choose(&challenge, &type, authz_of("example.org", ""), all, 0, &err);
-    ck_assert_str_eq(err.text, "example.org: no type of challenge fits: the CA offers none, allowed "
-                               "here: none");
+    ck_assert_str_eq(err.text, "example.org: no type of challenge fits: the CA offers none, "
+                               "allowed here: none");
     acme_error_clear(&err);
     (void)acme_error_set(&err, ACME_E_NETWORK, NULL, "first");
     (void)acme_challenge_choose(&challenge, &type, authz_of("example.org", ""), all, 0, &err);

@@ -164,7 +164,7 @@ START_TEST(no_two_changes_have_the_same_digest)
 END_TEST
 
 /* Records are kept longer than a version of this module. From a shell:
- * printf 'name=11:example.org\nname=15:www.example.org\nkey-type=5:P-256\nprofile\n...' | sha256sum */
+ * printf 'name=11:example.org\nname=15:www.example.org\nkey-type=5:P-256\n...' | sha256sum */
 START_TEST(digests_stay_the_same_for_ever)
 {
     world_t w;
