@@ -3,6 +3,7 @@
 #include "base/json.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <apr_strings.h>
 #include <jansson.h>
@@ -107,6 +108,10 @@ acme_rv_t acme_json_parse(acme_json_t **out, const char *text, apr_size_t len, c
     json_error_t reason;
     json_t *value;
 
+    /* jansson loses a NUL behind a number or a literal. */
+    if (len > 0 && memchr(text, '\0', len) != NULL) {
+        return acme_error_set(err, ACME_E_PROTOCOL, "AC0332", "%s: not JSON: a NUL", what);
+    }
     if (too_deep(text, len)) {
         return acme_error_set(err, ACME_E_PROTOCOL, "AC0301", "%s: JSON nested too deeply", what);
     }
