@@ -12,6 +12,9 @@
 
 #include "ap_mpm.h"
 #include "http_core.h"
+#include "unixd.h"
+
+#include "io/tls.h"
 
 #define OWN_LOGS_MAX 1024       /* more share one log */
 #define DESCRIPTORS_TO_SPARE 1000
@@ -66,7 +69,73 @@ static void raise_descriptor_limit(apr_int64_t wanted)
     }
 }
 
-void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf)
+/* ---- what can be read by those who have to ---- */
+
+static int may(const struct stat *st, uid_t uid, gid_t gid, mode_t owner, mode_t group, mode_t other)
+{
+    return (st->st_mode & (st->st_uid == uid ? owner : st->st_gid == gid ? group : other)) != 0;
+}
+
+/* NULL, or what on the way to the file the user of the children cannot pass. */
+static const char *closed_to_children(const char *path, struct stat *st, apr_pool_t *pool)
+{
+    uid_t uid = geteuid() == 0 ? ap_unixd_config.user_id : geteuid();
+    gid_t gid = geteuid() == 0 ? ap_unixd_config.group_id : getegid();
+    const char *at = strchr(path + 1, '/');
+    const char *dir;
+
+    for (; at; at = strchr(at + 1, '/')) {
+        dir = apr_pstrmemdup(pool, path, (apr_size_t)(at - path));
+        if (stat(dir, st) == 0 && !may(st, uid, gid, S_IXUSR, S_IXGRP, S_IXOTH)) {
+            return dir;
+        }
+    }
+    return stat(path, st) == 0 && !may(st, uid, gid, S_IRUSR, S_IRGRP, S_IROTH) ? path : NULL;
+}
+
+/* Trust anchors are loaded by the owner, later; here it is only told what it will meet. */
+static int ca_files_tell(const acmod_run_t *run, apr_pool_t *pool)
+{
+    apr_hash_t *told = apr_hash_make(pool);
+    acme_tls_trust_t *trust;
+    acme_error_t err;
+    apr_pool_t *sub;
+    const char *closed;
+    struct stat st;
+    int i, found = 0;
+
+    apr_pool_create(&sub, pool);
+    for (i = 0; i < run->conf->cas->nelts; i++) {
+        const acme_ca_t *ca = APR_ARRAY_IDX(run->conf->cas, i, const acme_ca_t *);
+
+        if (!ca->ca_file || apr_hash_get(told, ca->ca_file, APR_HASH_KEY_STRING)) {
+            continue;
+        }
+        apr_hash_set(told, ca->ca_file, APR_HASH_KEY_STRING, ca);
+        acme_error_clear(&err);
+        closed = closed_to_children(ca->ca_file, &st, pool);
+        if (acme_tls_trust_create(&trust, ca->ca_file, sub, &err) != ACME_OK) {
+            acme_log(&run->log, ACME_LOG_ERR, err.code, ca->name, "%s; it gets no request until this "
+                     "is mended", err.text);
+            found++;
+        }
+        else if (closed) {
+            acme_log(&run->log, ACME_LOG_ERR, "AC0122", ca->name, "AcmeCAFile %s: %s has owner uid "
+                     "%ld and mode %04o; wanted: readable by the user of the children; remedy: "
+                     "chmod a+%s '%s'; it gets no request until this is mended", ca->ca_file, closed,
+                     (long)st.st_uid, (unsigned)(st.st_mode & 07777),
+                     closed == ca->ca_file ? "r" : "x", closed);
+            found++;
+        }
+        apr_pool_clear(sub);
+    }
+    apr_pool_destroy(sub);
+    return found;
+}
+
+/* ---- the pass ---- */
+
+static void pass_init(acmod_run_t *run, apr_pool_t *pconf)
 {
     acmod_conf_t *conf = run->conf;
     int i, j;
@@ -93,58 +162,75 @@ void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf)
     run->root.log = &run->log;
     run->root.overflow_fd = -1;
     run->root.fallback_dir = ap_runtime_dir_relative(pconf, "");
-    if (!kept()->cache) {
-        kept()->cache = acme_store_cache_create(run->base->process->pool);
-    }
-    run->root.cache = kept()->cache;
-    acme_store_prepare(&run->root, run->items, conf->specs->nelts, 0, pconf);
-}
-
-/* One directory's fault is that of a thousand certificates: each text once. */
-static void line_log(acmod_run_t *run, apr_hash_t *told, const char *code, const char *subject,
-                     const char *text)
-{
-    if (text && !apr_hash_get(told, text, APR_HASH_KEY_STRING)) {
-        apr_hash_set(told, text, APR_HASH_KEY_STRING, text);
-        acme_log(&run->log, ACME_LOG_ERR, code, subject, "%s", text);
-    }
-}
-
-static void trouble_log(acmod_run_t *run, apr_pool_t *pool)
-{
-    apr_hash_t *told = apr_hash_make(pool);
-    int i;
-
-    line_log(run, told, run->root.trouble_code, NULL, run->root.trouble);
-    for (i = 0; i < run->conf->specs->nelts; i++) {
-        const acme_item_t *item = &run->items[i];
-
-        line_log(run, told, item->trouble_code, item->spec->label, item->trouble);
-        line_log(run, told, item->remark_code, item->spec->label, item->remark);
-    }
-    for (i = 0; i < run->conf->cas->nelts; i++) {
-        const acme_account_item_t *account = &run->accounts[i];
-
-        line_log(run, told, account->trouble_code, account->ca->name, account->trouble);
-    }
-}
-
-void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
-{
-    acmod_conf_t *conf = run->conf;
-    int i;
-
-    raise_descriptor_limit(2 * (apr_int64_t)conf->specs->nelts + 2 * DESCRIPTORS_TO_SPARE);
-    run->root.own_logs_max = own_logs_max();
     run->accounts = apr_pcalloc(pconf,
                                 sizeof(acme_account_item_t) * (apr_size_t)(conf->cas->nelts + 1));
     for (i = 0; i < conf->cas->nelts; i++) {
         run->accounts[i].ca = APR_ARRAY_IDX(conf->cas, i, const acme_ca_t *);
         run->accounts[i].fd = -1;
     }
+}
+
+void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf)
+{
+    pass_init(run, pconf);
+    if (!kept()->cache) {
+        kept()->cache = acme_store_cache_create(run->base->process->pool);
+    }
+    run->root.cache = kept()->cache;
+    acme_store_prepare(&run->root, run->items, run->conf->specs->nelts, 0, pconf);
+}
+
+void acmod_adopt_look(acmod_run_t *run, apr_pool_t *pconf)
+{
+    pass_init(run, pconf);
+    acme_store_prepare(&run->root, run->items, run->conf->specs->nelts, 1, pconf);
+    acme_store_look_accounts(&run->root, run->accounts, run->conf->cas->nelts, pconf);
+}
+
+/* One directory's fault is that of a thousand certificates: each text once. */
+static int line_log(const acmod_run_t *run, apr_hash_t *told, const char *code, const char *subject,
+                    const char *text)
+{
+    if (!text || apr_hash_get(told, text, APR_HASH_KEY_STRING)) {
+        return 0;
+    }
+    apr_hash_set(told, text, APR_HASH_KEY_STRING, text);
+    acme_log(&run->log, ACME_LOG_ERR, code, subject, "%s", text);
+    return 1;
+}
+
+int acmod_adopt_tell(const acmod_run_t *run, apr_pool_t *pool)
+{
+    apr_hash_t *told = apr_hash_make(pool);
+    int i, found = line_log(run, told, run->root.trouble_code, NULL, run->root.trouble);
+
+    if (run->root.warning) {
+        acme_log(&run->log, ACME_LOG_WARNING, "AC0627", NULL, "%s", run->root.warning);
+        found++;
+    }
+    for (i = 0; i < run->conf->specs->nelts; i++) {
+        const acme_item_t *item = &run->items[i];
+
+        found += line_log(run, told, item->trouble_code, item->spec->label, item->trouble);
+        found += line_log(run, told, item->remark_code, item->spec->label, item->remark);
+    }
+    for (i = 0; i < run->conf->cas->nelts; i++) {
+        const acme_account_item_t *account = &run->accounts[i];
+
+        found += line_log(run, told, account->trouble_code, account->ca->name, account->trouble);
+    }
+    return found + ca_files_tell(run, pool);
+}
+
+void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
+{
+    acmod_conf_t *conf = run->conf;
+
+    raise_descriptor_limit(2 * (apr_int64_t)conf->specs->nelts + 2 * DESCRIPTORS_TO_SPARE);
+    run->root.own_logs_max = own_logs_max();
     acme_store_adopt(&run->root, run->items, conf->specs->nelts, run->accounts, conf->cas->nelts,
                      pconf);
-    trouble_log(run, pconf);
+    (void)acmod_adopt_tell(run, pconf);
 }
 
 static int lock_ask(int fd, int command, short type, off_t byte, struct flock *lock)

@@ -48,16 +48,22 @@ static const char *challenges_of(const acme_spec_t *spec, apr_pool_t *pool)
     return joined(names, pool);
 }
 
-static void dump_spec(const acmod_cert_t *cert, const acme_spec_t *spec, const acme_item_t *item,
+static const char *disk_of(const acme_item_t *item)
+{
+    return item->usable ? "present" : item->placeholder ? "placeholder" : "missing";
+}
+
+static void dump_spec(const acmod_cert_t *cert, const acme_item_t *item, int width,
                       apr_pool_t *pool)
 {
+    const acme_spec_t *spec = item->spec;
     char until[ACME_TIME_TEXT] = "-";
 
     if (item->facts.have) {
         acme_time_format(until, item->facts.not_after);
     }
-    printf("%-24s %-9s %-20s %s\n", spec->id, acme_key_type_name(spec->key_type), until,
-           item->usable ? "present" : item->placeholder ? "placeholder" : "missing");
+    printf("%-*s %-9s %-20s %s\n", width, spec->id, acme_key_type_name(spec->key_type), until,
+           disk_of(item));
     printf("    names      %s\n", joined(spec->names, pool));
     printf("    CA         %s\n", ca_names(spec, pool));
     printf("    challenges %s\n", challenges_of(spec, pool));
@@ -69,6 +75,22 @@ static void dump_spec(const acmod_cert_t *cert, const acme_spec_t *spec, const a
     if (item->trouble) {
         printf("    trouble    %s: %s\n", item->trouble_code, item->trouble);
     }
+    if (item->remark) {
+        printf("    remark     %s: %s\n", item->remark_code, item->remark);
+    }
+}
+
+static int width_of_ids(const acmod_conf_t *conf)
+{
+    apr_size_t width = strlen("CERTIFICATE");
+    int i;
+
+    for (i = 0; i < conf->specs->nelts; i++) {
+        apr_size_t len = strlen(APR_ARRAY_IDX(conf->specs, i, const acme_spec_t *)->id);
+
+        width = len > width ? len : width;
+    }
+    return (int)width;
 }
 
 /* Chains in the store that no certificate of the configuration names. */
@@ -98,30 +120,48 @@ static void dump_orphans(const acmod_conf_t *conf, apr_pool_t *pool)
     apr_dir_close(dir);
 }
 
-void acmod_dump(const acmod_conf_t *conf, const acme_store_root_t *root, const acme_item_t *items,
-                apr_pool_t *pool)
+static void dump_lines(const acmod_run_t *run)
 {
-    int i, j;
+    int i;
+
+    for (i = 0; i < run->conf->remarks->nelts; i++) {
+        const acmod_remark_t *remark = APR_ARRAY_IDX(run->conf->remarks, i, const acmod_remark_t *);
+
+        printf("%s: %s: %s\n", remark->level == APLOG_ERR ? "error"
+               : remark->level == APLOG_WARNING ? "warning" : "notice", remark->code, remark->text);
+    }
+    if (run->root.trouble) {
+        printf("error: %s: %s\n", run->root.trouble_code, run->root.trouble);
+    }
+    if (run->root.warning) {
+        printf("warning: %s\n", run->root.warning);
+    }
+    for (i = 0; i < run->conf->cas->nelts; i++) {
+        const acme_account_item_t *account = &run->accounts[i];
+
+        if (account->trouble) {
+            printf("error: %s: CA %s: %s\n", account->trouble_code, account->ca->name,
+                   account->trouble);
+        }
+    }
+}
+
+void acmod_dump(const acmod_run_t *run, apr_pool_t *pool)
+{
+    const acmod_conf_t *conf = run->conf;
+    int i, j, width = width_of_ids(conf);
 
     printf("ACME certificates (store %s):\n", conf->store_dir);
-    printf("%-24s %-9s %-20s %s\n", "CERTIFICATE", "KEY", "EXPIRES", "ON DISK");
+    printf("%-*s %-9s %-20s %s\n", width, "CERTIFICATE", "KEY", "EXPIRES", "ON DISK");
     for (i = 0; i < conf->certs->nelts; i++) {
         const acmod_cert_t *cert = APR_ARRAY_IDX(conf->certs, i, const acmod_cert_t *);
 
         for (j = 0; j < cert->specs->nelts; j++) {
             const acme_spec_t *spec = APR_ARRAY_IDX(cert->specs, j, const acme_spec_t *);
 
-            dump_spec(cert, spec, &items[spec->index], pool);
+            dump_spec(cert, &run->items[spec->index], width, pool);
         }
     }
     dump_orphans(conf, pool);
-    for (i = 0; i < conf->remarks->nelts; i++) {
-        const acmod_remark_t *remark = APR_ARRAY_IDX(conf->remarks, i, const acmod_remark_t *);
-
-        printf("%s: %s: %s\n", remark->level == APLOG_ERR ? "error"
-               : remark->level == APLOG_WARNING ? "warning" : "notice", remark->code, remark->text);
-    }
-    if (root->trouble) {
-        printf("error: %s: %s\n", root->trouble_code, root->trouble);
-    }
+    dump_lines(run);
 }

@@ -23,59 +23,35 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 }
 
 /* -t: everything the administrator should know, without touching anything. */
-static int look(apr_pool_t *pconf, server_rec *base, int print)
+static acmod_run_t *look(apr_pool_t *pconf, server_rec *base)
 {
     acmod_run_t *run = apr_pcalloc(pconf, sizeof(*run));
-    int i, found, n = formed->specs->nelts;
 
     run->conf = formed;
     run->base = base;
     acmod_log_init(&run->log, base, formed);
-    run->items = apr_pcalloc(pconf, sizeof(acme_item_t) * (apr_size_t)(n + 1));
-    for (i = 0; i < n; i++) {
-        run->items[i].spec = APR_ARRAY_IDX(formed->specs, i, const acme_spec_t *);
-    }
-    run->root.store = formed->store_dir;
-    run->root.uid = geteuid();
-    run->root.backups = formed->backups;
-    run->root.now = apr_time_now();
-    acme_store_prepare(&run->root, run->items, n, 1, pconf);
-    if (print) {
-        acmod_dump(formed, &run->root, run->items, pconf);
-        return 0;
-    }
-    found = formed->remarks->nelts;
-    acmod_log_remarks(formed, base);
-    if (run->root.trouble) {
-        found++;
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, base, "%s: %s", run->root.trouble_code,
-                     run->root.trouble);
-    }
-    for (i = 0; i < n; i++) {
-        if (run->items[i].trouble) {
-            found++;
-            ap_log_error(APLOG_MARK, APLOG_ERR, 0, base, "%s: %s: %s", run->items[i].trouble_code,
-                         run->items[i].spec->label, run->items[i].trouble);
-        }
-    }
-    return found;
+    acmod_adopt_look(run, pconf);
+    return run;
 }
 
 static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *base)
 {
+    int lines;
+
     (void)plog;
     formed = acmod_vhost_form(pconf, ptemp, base);
-    if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST && look(pconf, base, 0) > 0
-        && ap_exists_config_define("ACME_STRICT")) {
-        return HTTP_INTERNAL_SERVER_ERROR;
+    if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_CONFIG_TEST) {
+        return OK;
     }
-    return OK;
+    acmod_log_remarks(formed, base);
+    lines = formed->remarks->nelts + acmod_adopt_tell(look(pconf, base), ptemp);
+    return lines && ap_exists_config_define("ACME_STRICT") ? HTTP_INTERNAL_SERVER_ERROR : OK;
 }
 
 static void test_config(apr_pool_t *pconf, server_rec *base)
 {
     if (formed && ap_exists_config_define("DUMP_ACME")) {
-        look(pconf, base, 1);
+        acmod_dump(look(pconf, base), pconf);
     }
 }
 

@@ -75,10 +75,6 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
 /* The record of a server, NULL when it is not managed. O(1). */
 acmod_vhost_t *acmod_vhost_of(server_rec *s);
 
-/* dump.c: httpd -t -D DUMP_ACME; items: what acme_store_prepare saw in look mode, by spec index. */
-void acmod_dump(const acmod_conf_t *conf, const acme_store_root_t *root, const acme_item_t *items,
-                apr_pool_t *pool);
-
 /* ---- what runs (set in the real post_config, inherited by the children) ---- */
 
 typedef struct {
@@ -101,6 +97,9 @@ typedef struct {
 
 extern acmod_run_t *acmod_run; /* NULL outside the real pass */
 
+/* dump.c: httpd -t -D DUMP_ACME; run: after acmod_adopt_look. */
+void acmod_dump(const acmod_run_t *run, apr_pool_t *pool);
+
 /* log.c */
 void acmod_log_init(acme_log_t *log, server_rec *base, acmod_conf_t *conf);
 void acmod_log_remarks(const acmod_conf_t *conf, server_rec *base);
@@ -108,6 +107,10 @@ void acmod_log_remarks(const acmod_conf_t *conf, server_rec *base);
 /* adopt.c: root's part of a start; fills run->items etc. real: not the dry pass. */
 void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf);
 void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf);
+/* For -t: the same, but nothing is created, changed or opened for writing. */
+void acmod_adopt_look(acmod_run_t *run, apr_pool_t *pconf);
+/* Logs what is wrong with store, files, accounts and trust anchors. The number of lines. */
+int acmod_adopt_tell(const acmod_run_t *run, apr_pool_t *pool);
 /* The instance lock and the owner lock's descriptor, kept over graceful restarts. real: not the dry
  * pass, which takes no lock but respects another server's. */
 void acmod_adopt_locks(acmod_run_t *run, int real);

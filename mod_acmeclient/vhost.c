@@ -28,6 +28,7 @@ typedef struct {
     const acmod_settings_t *settings; /* of the place that made it */
     const acmod_settings_t *outer;    /* server config, for sections; else NULL */
     apr_array_header_t *names;        /* canonical */
+    apr_hash_t *known;                /* the same as a set */
     const char *error;
     const char *where;
 } draft_t;
@@ -357,7 +358,8 @@ static void add_name(form_t *form, draft_t *draft, const char *text, const char 
                                                   && !ca_section(form, directory));
     }
     if (!why) {
-        if (!acme_names_contain(draft->names, name)) {
+        if (!apr_hash_get(draft->known, name, APR_HASH_KEY_STRING)) {
+            apr_hash_set(draft->known, name, APR_HASH_KEY_STRING, name);
             APR_ARRAY_PUSH(draft->names, const char *) = name;
         }
     }
@@ -383,6 +385,7 @@ static void remove_name(draft_t *draft, const char *name)
         }
     }
     draft->names->nelts = kept;
+    apr_hash_set(draft->known, name, APR_HASH_KEY_STRING, NULL);
 }
 
 static void names_of_server(form_t *form, draft_t *draft, server_rec *s, const char *where)
@@ -456,6 +459,7 @@ static draft_t *draft_make(form_t *form, const char *label, const acmod_settings
     draft->settings = settings;
     draft->outer = outer;
     draft->names = apr_array_make(form->pool, 4, sizeof(const char *));
+    draft->known = apr_hash_make(form->ptemp);
     draft->where = where;
     APR_ARRAY_PUSH(form->drafts, draft_t *) = draft;
     APR_ARRAY_PUSH(form->conf->certs, acmod_cert_t *) = draft->cert;

@@ -401,6 +401,15 @@ static void item_unchanged(adopt_t *self, const work_t *work, apr_pool_t *pool)
     tell_issued(self, work->item, work->staged.newest[ACME_REC_LIVE], pool);
 }
 
+/* Of a start that was killed before its journal was written. */
+static void drop_leftovers(const acme_item_t *item, apr_pool_t *pool)
+{
+    acme_file_drop_new(item->spec->cert_path, pool);
+    acme_file_drop_new(item->spec->key_path, pool);
+    acme_file_drop_new(log_path(item, CERT, pool), pool);
+    acme_file_drop_new(log_path(item, KEY, pool), pool);
+}
+
 static void item_adopt(adopt_t *self, acme_item_t *item, int own)
 {
     apr_array_header_t *records;
@@ -414,6 +423,7 @@ static void item_adopt(adopt_t *self, acme_item_t *item, int own)
     work->item = item;
     work->own = own;
     work->place = -1;
+    drop_leftovers(item, pool);
     read_logs(self, work, records, pool);
     choose(self, work, records, pool);
     if (!wants_fresh_logs(work)) {
@@ -666,9 +676,6 @@ void acme_store_adopt(acme_store_root_t *root, acme_item_t *items, int n,
     int i;
 
     adopt_init(&self, root, pool);
-    if (root->warning != NULL) {
-        acme_log(root->log, ACME_LOG_WARNING, "AC0627", NULL, "%s", root->warning);
-    }
     accounts_adopt(&self, accounts, m);
     if (self.pass.touch) {
         overflow_read(&self);
