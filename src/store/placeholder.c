@@ -105,6 +105,8 @@ static acme_rv_t make(const char *cert_file, const char *key_file, const acme_sp
     if (put(key_file, key_pem, strlen(key_pem), scratch, err) != ACME_OK) {
         return ACME_FAIL;
     }
+    /* Its own issuer comes with it: mod_ssl looks for one where stapling is on. */
+    cert_pem = apr_pstrcat(scratch, cert_pem, cert_pem, NULL);
     cert_pem = apr_pstrcat(scratch,
                            stamp(cert_pem, strlen(cert_pem), key_pem, strlen(key_pem), spec->names,
                                  scratch),
