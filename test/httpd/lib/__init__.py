@@ -4,7 +4,7 @@
     from lib.httpd import Httpd          a private httpd: ServerRoot, ports, children, log, handshakes
     from lib.pebble import Pebble        a private Pebble CA with its own PKI and DNS
     from lib.chaos import Chaos          a TLS proxy in front of Pebble that injects faults and keeps a log
-    from lib.authority import Authority      certificates put in place by the test: an administrator's, a store's
+    from lib.authority import Authority      put in place by the test: an administrator's, a store's
     from lib.util import free_port, wait_for, running, where
 
 Fixtures of conftest.py (each ends what it started, also after a failure):

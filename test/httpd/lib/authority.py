@@ -2,7 +2,7 @@
 """Certificates that no CA of the tests issued: an administrator's own, and pairs put into a store.
 
     a = Authority(directory)               a private CA, P-256
-    a.issue(["a.test"], days=90, key=None) -> Pair(chain, key, serial), PEM bytes; chain = leaf and its issuer
+    a.issue(["a.test"], days=90, key=None) -> Pair(chain, key, serial, not_after); PEM, leaf and issuer
     a.pem(["a.test"]) -> path              key and chain in one file, for SSLCertificateFile
     a.store(httpd, "a.test", names=None)   puts a pair where the module keeps it (the store made 0700) -> Pair
     write(path, data, mode=0o600)
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-Pair = collections.namedtuple("Pair", "chain key serial")
+Pair = collections.namedtuple("Pair", "chain key serial not_after")
 PEM = serialization.Encoding.PEM
 
 
@@ -63,7 +63,8 @@ class Authority:
         key = key or ec.generate_private_key(ec.SECP256R1())
         leaf = self._sign(name_of(names[0]), key.public_key(), days, [
             (x509.SubjectAlternativeName([san(n) for n in names]), False), (x509.BasicConstraints(False, None), True)])
-        return Pair(leaf.public_bytes(PEM) + self.certificate.public_bytes(PEM), key_pem(key), leaf.serial_number)
+        return Pair(leaf.public_bytes(PEM) + self.certificate.public_bytes(PEM), key_pem(key), leaf.serial_number,
+                    leaf.not_valid_after)
 
     def pem(self, names, days=90):
         pair = self.issue(names, days)
