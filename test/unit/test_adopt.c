@@ -1,6 +1,6 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* Root's work at a start: what is adopted, what is not, and that there is always a matching pair. */
+/* Root's work at a start: what is adopted, what is not, and that there is always a pair. */
 
 #include <fcntl.h>
 #include <ftw.h>
