@@ -399,7 +399,7 @@ END_TEST
 START_TEST(the_pending_key_serves_every_attempt)
 {
     owner_t owner = {0};
-    off_t size, later;
+    off_t size = 0, later;
     int i;
 
     stepca_command(&ca, "refuse rejectedIdentifier");
