@@ -235,7 +235,9 @@ static void slot_load(slot_t *slot, apr_uint64_t wanted)
 }
 
 /* The newest identity, or NULL while what mod_ssl loaded is the newest. Whoever meets a new
- * generation first parses it; others meanwhile go on with the former one. */
+ * generation first parses it; others meanwhile go on with the former one, and parse it too when
+ * there is none: what mod_ssl loaded may be a placeholder, also in a child that was forked long
+ * after the first certificate went live. */
 static identity_t *slot_identity(slot_t *slot)
 {
     apr_uint64_t now;
@@ -245,7 +247,8 @@ static identity_t *slot_identity(slot_t *slot)
     }
     now = acme_board_row_generation(slots_of->board, slot->row);
     if (now > slot->baseline && now != __atomic_load_n(&slot->seen, __ATOMIC_ACQUIRE)
-        && !__atomic_exchange_n(&slot->busy, 1, __ATOMIC_ACQUIRE)) {
+        && (!__atomic_exchange_n(&slot->busy, 1, __ATOMIC_ACQUIRE)
+            || !__atomic_load_n(&slot->current, __ATOMIC_ACQUIRE))) {
         slot_load(slot, now);
         __atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
     }
@@ -297,6 +300,11 @@ static int class_of(EVP_PKEY *key)
     }
 }
 
+static int class_of_spec(const acme_spec_t *spec)
+{
+    return acme_key_type_is_rsa(spec->key_type) ? CLASS_RSA : CLASS_EC;
+}
+
 static int put(SSL *ssl, X509 *cert, EVP_PKEY *key, STACK_OF(X509) *rest)
 {
     if (SSL_use_cert_and_key(ssl, cert, key, rest, 1) == 1) {
@@ -338,7 +346,7 @@ static void put_identities(SSL *ssl, const server_ctx_t *ctx)
     int i, any = 0, done = 0;
 
     for (i = ctx->n - 1; i >= 0; i--) {
-        int class = acme_key_type_is_rsa(ctx->slot[i]->spec->key_type) ? CLASS_RSA : CLASS_EC;
+        int class = class_of_spec(ctx->slot[i]->spec);
         identity_t *identity = slot_identity(ctx->slot[i]);
 
         wanted[class] = 1;
@@ -476,7 +484,7 @@ static void server_ctx_fill(server_ctx_t *ctx, const acmod_vhost_t *vhost, SSL_C
     for (i = 0; i < vhost->cert->specs->nelts && i < ACME_KEY_TYPES; i++) {
         spec = APR_ARRAY_IDX(vhost->cert->specs, i, const acme_spec_t *);
         usable |= APR_ARRAY_IDX(vhost->cert->items, i, acme_item_t *)->usable;
-        can |= ctx->negotiable[acme_key_type_is_rsa(spec->key_type) ? CLASS_RSA : CLASS_EC];
+        can |= ctx->negotiable[class_of_spec(spec)];
         ctx->slot[i] = &slots[spec->index];
         ctx->n = i + 1;
     }
@@ -511,27 +519,60 @@ static int init_server(server_rec *s, apr_pool_t *pool, int is_proxy, SSL_CTX *s
 
 /* ---- the files mod_ssl loads at start ---- */
 
-static int class_of_item(const acme_item_t *item)
-{
-    return acme_key_type_is_rsa(item->spec->key_type) ? CLASS_RSA : CLASS_EC;
-}
-
-/* Could one of the certificates on disk be negotiated under the vhost's SSLCipherSuite? Its SSL_CTX
- * does not exist yet. */
-static int suite_allows(const char *suite, const apr_array_header_t *items)
+/* The same of an SSLCipherSuite, before there is an SSL_CTX. */
+static void suite_allows(int allows[CLASSES], const char *suite)
 {
     SSL_CTX *probe = suite ? SSL_CTX_new(TLS_server_method()) : NULL;
-    int i, known, can = 0;
+    int i, known = probe && SSL_CTX_set_cipher_list(probe, suite) == 1;
 
-    known = probe && SSL_CTX_set_cipher_list(probe, suite) == 1;
-    for (i = 0; known && i < items->nelts && !can; i++) {
-        const acme_item_t *item = APR_ARRAY_IDX(items, i, const acme_item_t *);
-
-        can = item->usable && negotiable(probe, class_of_item(item));
+    for (i = 0; i < CLASSES; i++) {
+        allows[i] = !known || negotiable(probe, i);
     }
     SSL_CTX_free(probe);
     ERR_clear_error();
-    return can || !known;
+}
+
+void acmod_hotswap_judge(acmod_run_t *run)
+{
+    const acmod_conf_t *conf = run->conf;
+    int i, k;
+
+    for (i = 0; i < conf->specs->nelts; i++) {
+        if (run->items[i].known && run->items[i].known->is_rsa) {
+            APR_ARRAY_IDX(conf->specs, i, acme_spec_t *)->rsa_challenge = 1;
+        }
+    }
+    for (i = 0; i < conf->vhosts->nelts; i++) {
+        acmod_vhost_t *vhost = APR_ARRAY_IDX(conf->vhosts, i, acmod_vhost_t *);
+        apr_array_header_t *specs = vhost->cert->specs;
+        int allows[CLASSES], can = 0;
+
+        suite_allows(allows, acmod_server(vhost->server)->cipher_suite);
+        for (k = 0; k < specs->nelts; k++) {
+            can |= allows[class_of_spec(APR_ARRAY_IDX(specs, k, const acme_spec_t *))];
+        }
+        for (k = 0; k < specs->nelts && !can; k++) {
+            APR_ARRAY_IDX(specs, k, acme_spec_t *)->not_negotiable = 1;
+        }
+    }
+}
+
+static int class_of_item(const acme_item_t *item)
+{
+    return item->known && item->known->is_rsa ? CLASS_RSA : CLASS_EC;
+}
+
+static int suite_allows_usable(const char *suite, const apr_array_header_t *items)
+{
+    int allows[CLASSES], i, can = 0;
+
+    suite_allows(allows, suite);
+    for (i = 0; i < items->nelts && !can; i++) {
+        const acme_item_t *item = APR_ARRAY_IDX(items, i, const acme_item_t *);
+
+        can = item->usable && allows[class_of_item(item)];
+    }
+    return can;
 }
 
 /* Of two usable ones of a class OpenSSL would serve the last, we want the first. */
@@ -572,8 +613,9 @@ static int add_cert_files(server_rec *s, apr_pool_t *pool, apr_array_header_t *c
         usable += item->usable;
         stand_in = !stand_in && item->placeholder ? item : stand_in;
     }
-    if (vhost->has_static ? !usable || !suite_allows(acmod_server(s)->cipher_suite,
-                                                     vhost->cert->items) : !usable && !stand_in) {
+    if (vhost->has_static ? !usable || !suite_allows_usable(acmod_server(s)->cipher_suite,
+                                                            vhost->cert->items)
+                          : !usable && !stand_in) {
         return DECLINED;
     }
     apr_array_clear(cert_files);

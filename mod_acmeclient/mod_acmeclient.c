@@ -76,6 +76,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     acmod_adopt_locks(run, real);
     acmod_adopt_prepare(run, pconf);
     if (real) {
+        acmod_hotswap_judge(run);
         acmod_adopt_real(run, pconf);
         acmod_hotswap_open(run, pconf);
         acmod_tls_challenge_protocols(run, pconf);

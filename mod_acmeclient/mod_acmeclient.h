@@ -130,6 +130,9 @@ void acmod_watchdog_child_stopping(void);
 
 /* hotswap.c */
 void acmod_hotswap_register_hooks(void);
+/* Before adoption: which certificates could not be negotiated by their vhosts, which vhosts still
+ * serve RSA (spec->not_negotiable, ->rsa_challenge). */
+void acmod_hotswap_judge(acmod_run_t *run);
 /* In the real pass, before mod_ssl makes its SSL_CTXs. */
 void acmod_hotswap_open(acmod_run_t *run, apr_pool_t *pconf);
 void acmod_hotswap_child_init(apr_pool_t *pchild);

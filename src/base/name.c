@@ -305,19 +305,19 @@ int acme_names_contain(const apr_array_header_t *names, const char *name)
     return 0;
 }
 
-int acme_names_equal(const apr_array_header_t *a, const apr_array_header_t *b)
+int acme_names_include(const apr_array_header_t *names, const apr_array_header_t *part)
 {
     int i;
 
-    for (i = 0; i < a->nelts; i++) {
-        if (!acme_names_contain(b, APR_ARRAY_IDX(a, i, const char *))) {
-            return 0;
-        }
-    }
-    for (i = 0; i < b->nelts; i++) {
-        if (!acme_names_contain(a, APR_ARRAY_IDX(b, i, const char *))) {
+    for (i = 0; i < part->nelts; i++) {
+        if (!acme_names_contain(names, APR_ARRAY_IDX(part, i, const char *))) {
             return 0;
         }
     }
     return 1;
+}
+
+int acme_names_equal(const apr_array_header_t *a, const apr_array_header_t *b)
+{
+    return acme_names_include(a, b) && acme_names_include(b, a);
 }

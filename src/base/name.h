@@ -40,5 +40,7 @@ const char *acme_name_reverse(const char *ip, apr_pool_t *pool);
 /* Sets of canonical names (arrays of const char *): order and duplicates do not count. */
 int acme_names_equal(const apr_array_header_t *a, const apr_array_header_t *b);
 int acme_names_contain(const apr_array_header_t *names, const char *name);
+/* Does the first set hold all of the second? */
+int acme_names_include(const apr_array_header_t *names, const apr_array_header_t *part);
 
 #endif

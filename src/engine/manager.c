@@ -164,7 +164,7 @@ static void facts_of_leaf(acme_facts_t *facts, const acme_spec_t *spec, const ac
     facts->have = 1;
     facts->not_before = leaf->not_before;
     facts->not_after = leaf->not_after;
-    facts->names_ok = acme_names_equal(leaf->names, spec->names);
+    facts->names_ok = acme_names_include(leaf->names, spec->names);
     facts->directory_ok = directory_listed(spec, directory);
     facts->serial = leaf->serial;
 }

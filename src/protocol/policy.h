@@ -12,7 +12,7 @@
 typedef struct {
     int have;                /* a CA's certificate with its key, not a placeholder */
     apr_time_t not_before, not_after;
-    int names_ok;            /* its name set is the configured one */
+    int names_ok;            /* it has all configured names; a name too many can wait */
     int directory_ok;        /* issuing directory is still in the list, or unknown */
     const char *serial;      /* for the log, or NULL */
 } acme_facts_t;

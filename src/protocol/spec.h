@@ -54,6 +54,8 @@ typedef struct acme_spec_t {
     const char *where;       /* "httpd.conf:12" of the place that asked for it */
     int rsa_challenge;       /* a vhost using it may serve an RSA certificate: tls-alpn-01 then
                               * needs an RSA challenge certificate too */
+    int not_negotiable;      /* a vhost's ciphers can serve no key type of this certificate: never
+                              * in the place of one of another kind of key that works */
     const char *digest;      /* acme_spec_digest of the above */
     int index;               /* position in the embedder's list, = the board slot's row */
 } acme_spec_t;

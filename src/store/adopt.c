@@ -107,6 +107,14 @@ static void read_logs(adopt_t *self, work_t *work, apr_array_header_t *records, 
     }
 }
 
+/* What is on disk works and what is staged could not be negotiated: it waits in its log until the
+ * configuration is mended. */
+static int keeps_former(const acme_item_t *item)
+{
+    return item->spec->not_negotiable && item->known != NULL
+           && item->known->is_rsa != acme_key_type_is_rsa(item->spec->key_type);
+}
+
 static void choose(const adopt_t *self, work_t *work, const apr_array_header_t *records,
                    apr_pool_t *pool)
 {
@@ -114,10 +122,11 @@ static void choose(const adopt_t *self, work_t *work, const apr_array_header_t *
     acme_staged_want_t want;
 
     memset(&want, 0, sizeof(want));
-    want.spec = work->item->spec;
+    want.spec = keeps_former(work->item) ? NULL : work->item->spec;
     want.now = self->root->now;
     want.key_path = work->item->spec->key_path;
     want.uid = self->root->uid;
+    want.or_else = known == NULL || known->not_after <= self->root->now;
     if (known != NULL) {
         want.live_not_before = known->not_before;
         want.live_fingerprint = known->fingerprint;

@@ -24,8 +24,9 @@ typedef struct acme_known_t {
     char key_digest[ACME_SHA256_HEX];
     char serial[72];
     apr_time_t not_before, not_after;
-    int names_ok;                      /* name set of the leaf is the spec's */
+    int names_ok;                      /* the leaf has all names of the spec */
     int self_issued;
+    int is_rsa;                        /* its key */
 } acme_known_t;
 
 /* Kept by the embedder over graceful restarts (process pool). May be NULL in all calls. */

@@ -169,6 +169,7 @@ void acme_pair_known(acme_known_t *out, const acme_pair_t *pair, const acme_spec
     apr_cpystrn(out->serial, leaf->serial, sizeof(out->serial));
     out->not_before = leaf->not_before;
     out->not_after = leaf->not_after;
-    out->names_ok = acme_names_equal(leaf->names, spec->names);
+    out->names_ok = acme_names_include(leaf->names, spec->names);
     out->self_issued = leaf->self_issued;
+    out->is_rsa = leaf->key_type_known && acme_key_type_is_rsa(leaf->key_type);
 }

@@ -59,15 +59,15 @@ static int good(const acme_file_t *cert, const acme_file_t *key, const acme_spec
 }
 
 static acme_rv_t look(const char *cert_file, const char *key_file, const acme_spec_t *spec,
-                      uid_t uid, apr_time_t now, apr_pool_t *scratch)
+                      const acme_placeholders_t *self, apr_pool_t *scratch)
 {
     acme_file_t cert, key;
 
-    if (acme_file_read(&cert, cert_file, uid, CERT_MAX, 0, 0, scratch, NULL) != ACME_OK
-        || acme_file_read(&key, key_file, uid, KEY_MAX, 0, 1, scratch, NULL) != ACME_OK) {
+    if (acme_file_read(&cert, cert_file, self->uid, CERT_MAX, 0, 0, scratch, NULL) != ACME_OK
+        || acme_file_read(&key, key_file, self->uid, KEY_MAX, 0, 1, scratch, NULL) != ACME_OK) {
         return ACME_AGAIN;
     }
-    return good(&cert, &key, spec, now, scratch) ? ACME_OK : ACME_AGAIN;
+    return good(&cert, &key, spec, self->now, scratch) ? ACME_OK : ACME_AGAIN;
 }
 
 static acme_rv_t put(const char *path, const char *data, apr_size_t len, apr_pool_t *scratch,
@@ -83,40 +83,52 @@ static acme_rv_t put(const char *path, const char *data, apr_size_t len, apr_poo
     return ACME_OK;
 }
 
-static acme_rv_t make(const char *cert_file, const char *key_file, const acme_spec_t *spec,
-                      apr_time_t now, apr_pool_t *scratch, acme_error_t *err)
+static acme_rv_t key_ready(acme_placeholders_t *self, acme_error_t *err)
+{
+    if (self->key_pem != NULL) {
+        return ACME_OK;
+    }
+    if (acme_key_generate(&self->key, ACME_KEY_P256, self->pool, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    self->key_pem = acme_key_to_pem(self->key, self->pool);
+    return self->key_pem != NULL
+               ? ACME_OK : acme_error_set(err, ACME_E_INTERNAL, "AC0676", "out of memory");
+}
+
+static acme_rv_t make(acme_placeholders_t *self, const char *cert_file, const char *key_file,
+                      const acme_spec_t *spec, apr_pool_t *scratch, acme_error_t *err)
 {
     char end[ACME_TIME_TEXT];
-    const char *cert_pem, *key_pem;
+    const char *cert_pem;
     acme_chain_t *chain;
     acme_leaf_t leaf;
-    acme_key_t *key;
+    apr_size_t len;
 
-    if (acme_key_generate(&key, ACME_KEY_P256, scratch, err) != ACME_OK
-        || acme_placeholder_create(&chain, spec->names, key, now, scratch, err) != ACME_OK
+    if (key_ready(self, err) != ACME_OK
+        || acme_placeholder_create(&chain, spec->names, self->key, self->now, scratch, err)
+               != ACME_OK
         || acme_chain_leaf(&leaf, chain, scratch, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    key_pem = acme_key_to_pem(key, scratch);
+    len = strlen(self->key_pem);
     cert_pem = acme_chain_to_pem(chain, scratch);
-    if (key_pem == NULL || cert_pem == NULL) {
+    if (cert_pem == NULL) {
         return acme_error_set(err, ACME_E_INTERNAL, "AC0661", "out of memory");
     }
-    if (put(key_file, key_pem, strlen(key_pem), scratch, err) != ACME_OK) {
+    if (put(key_file, self->key_pem, len, scratch, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    /* Its own issuer comes with it: mod_ssl looks for one where stapling is on. */
-    cert_pem = apr_pstrcat(scratch, cert_pem, cert_pem, NULL);
     cert_pem = apr_pstrcat(scratch,
-                           stamp(cert_pem, strlen(cert_pem), key_pem, strlen(key_pem), spec->names,
+                           stamp(cert_pem, strlen(cert_pem), self->key_pem, len, spec->names,
                                  scratch),
                            acme_time_format(end, leaf.not_after), "\n", cert_pem, NULL);
     return put(cert_file, cert_pem, strlen(cert_pem), scratch, err);
 }
 
-acme_rv_t acme_placeholder_get(const char **cert_file, const char **key_file, const char *dir,
-                               const acme_spec_t *spec, uid_t uid, apr_time_t now, int create,
-                               apr_pool_t *pool, acme_error_t *err)
+acme_rv_t acme_placeholder_get(const char **cert_file, const char **key_file,
+                               acme_placeholders_t *self, const char *dir, const acme_spec_t *spec,
+                               int create, apr_pool_t *pool, acme_error_t *err)
 {
     apr_pool_t *scratch;
     acme_rv_t rv;
@@ -124,9 +136,9 @@ acme_rv_t acme_placeholder_get(const char **cert_file, const char **key_file, co
     *cert_file = apr_pstrcat(pool, dir, "/", spec->id, ".crt.pem", NULL);
     *key_file = apr_pstrcat(pool, dir, "/", spec->id, ".key.pem", NULL);
     apr_pool_create(&scratch, pool);
-    rv = look(*cert_file, *key_file, spec, uid, now, scratch);
+    rv = look(*cert_file, *key_file, spec, self, scratch);
     if (rv != ACME_OK && create) {
-        rv = make(*cert_file, *key_file, spec, now, scratch, err);
+        rv = make(self, *cert_file, *key_file, spec, scratch, err);
     }
     apr_pool_destroy(scratch);
     return rv;

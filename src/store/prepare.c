@@ -36,6 +36,7 @@ typedef struct {
     apr_hash_t *dirs; /* of the files -> acme_error_t */
     apr_hash_t *labels;
     place_t place[PLACES];
+    acme_placeholders_t placeholders;
 } prepare_t;
 
 /* ---- the store ---- */
@@ -304,9 +305,9 @@ static acme_rv_t placeholder_find(prepare_t *self, acme_item_t *item, acme_error
         }
         create = which == IN_STORE ? self->pass.touch : 1;
         acme_error_clear(err);
-        rv = acme_placeholder_get(&item->cert_file, &item->key_file, place->dir, item->spec,
-                                  which == IN_STORE ? self->pass.uid : self->pass.root->uid,
-                                  self->pass.root->now, create, self->pass.pool, err);
+        self->placeholders.uid = which == IN_STORE ? self->pass.uid : self->pass.root->uid;
+        rv = acme_placeholder_get(&item->cert_file, &item->key_file, &self->placeholders,
+                                  place->dir, item->spec, create, self->pass.pool, err);
         if (rv == ACME_OK) {
             return ACME_OK;
         }
@@ -361,6 +362,8 @@ void acme_store_prepare(acme_store_root_t *root, acme_item_t *items, int n, int 
     self.pass.pool = pool;
     apr_pool_create(&self.pass.scratch, pool);
     apr_pool_create(&sub, self.pass.scratch);
+    self.placeholders.now = root->now;
+    self.placeholders.pool = self.pass.scratch;
     self.dirs = apr_hash_make(self.pass.scratch);
     self.labels = apr_hash_make(self.pass.scratch);
     root->overflow_fd = -1;

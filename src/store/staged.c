@@ -73,6 +73,7 @@ typedef struct {
     const apr_array_header_t *records;
     const acme_staged_want_t *want;
     apr_pool_t *pool;
+    int lenient;                               /* want->or_else, after all failed */
     int keys;                                  /* looked at so far */
     const acme_record_t *next_key;             /* the last one that was */
     acme_key_t *key[ACME_STAGED_KEYS_MAX];     /* NULL: no key of ours */
@@ -176,6 +177,16 @@ static void issued_clean(acme_issued_t *issued, apr_time_t now)
     }
 }
 
+static acme_rv_t fits_first_name(const acme_leaf_t *leaf, const acme_spec_t *spec,
+                                 acme_error_t *err)
+{
+    if (acme_names_contain(leaf->names, APR_ARRAY_IDX(spec->names, 0, const char *))) {
+        return ACME_OK;
+    }
+    return acme_error_set(err, ACME_E_STORE, NULL, "obtained for names that are not configured "
+                          "now");
+}
+
 static acme_rv_t fits_spec(const acme_issued_t *issued, const acme_spec_t *spec,
                            acme_error_t *err)
 {
@@ -206,15 +217,16 @@ static acme_rv_t fits_live(const acme_leaf_t *leaf, const acme_staged_want_t *wa
 static acme_rv_t pair_take(acme_staged_t *out, chooser_t *self, const acme_chain_t *chain,
                            acme_key_t *key, acme_error_t *err)
 {
+    const acme_leaf_t *leaf = &out->leaf;
     acme_chain_t *checked;
     acme_chain_want_t want;
     int dropped;
 
     memset(&want, 0, sizeof(want));
-    want.names = self->want->spec->names;
+    want.names = self->lenient ? leaf->names : self->want->spec->names;
     want.key = key;
-    want.key_type = self->want->spec->key_type;
-    want.now = self->want->now;
+    want.key_type = self->lenient ? leaf->key_type : self->want->spec->key_type;
+    want.now = self->lenient ? leaf->not_before : self->want->now;
     want.allow_future_not_before = 1;
     if (acme_chain_check(&checked, &dropped, chain, &want, self->pool, err) != ACME_OK) {
         return ACME_FAIL;
@@ -251,7 +263,8 @@ static acme_rv_t examine(acme_staged_t *out, chooser_t *self, const acme_record_
         issued_clean(&out->issued, want->now);
         return ACME_OK;
     }
-    if (fits_spec(&out->issued, want->spec, err) != ACME_OK
+    if ((self->lenient ? fits_first_name(&out->leaf, want->spec, err)
+                       : fits_spec(&out->issued, want->spec, err)) != ACME_OK
         || fits_live(&out->leaf, want, err) != ACME_OK) {
         return ACME_FAIL;
     }
@@ -292,15 +305,35 @@ static void find_newest(acme_staged_t *out, const apr_array_header_t *records)
     }
 }
 
-void acme_staged_choose(acme_staged_t *out, const apr_array_header_t *records,
-                        const acme_staged_want_t *want, apr_pool_t *pool)
+static void choose(acme_staged_t *out, chooser_t *self)
 {
     const acme_record_t *rec = NULL;
     apr_int64_t live_seq;
     acme_error_t err;
-    chooser_t self;
     acme_rv_t rv;
     int i;
+
+    live_seq = out->newest[ACME_REC_LIVE] != NULL ? out->newest[ACME_REC_LIVE]->seq : 0;
+    apr_array_clear(out->rejected);
+    for (i = 0; i < ACME_STAGED_PAIRS_MAX; i++) {
+        rec = older(self->records, ACME_REC_CERTIFICATE, rec);
+        if (rec == NULL || rec->seq <= live_seq) {
+            return;
+        }
+        acme_error_clear(&err);
+        rv = examine(out, self, rec, &err);
+        if (rv == ACME_OK) {
+            out->chosen = rec;
+            return;
+        }
+        reject(out, rec, rv, &err, self->pool);
+    }
+}
+
+void acme_staged_choose(acme_staged_t *out, const apr_array_header_t *records,
+                        const acme_staged_want_t *want, apr_pool_t *pool)
+{
+    chooser_t self;
 
     memset(out, 0, sizeof(*out));
     memset(&self, 0, sizeof(self));
@@ -312,19 +345,10 @@ void acme_staged_choose(acme_staged_t *out, const apr_array_header_t *records,
     if (want->spec == NULL) {
         return;
     }
-    live_seq = out->newest[ACME_REC_LIVE] != NULL ? out->newest[ACME_REC_LIVE]->seq : 0;
-    for (i = 0; i < ACME_STAGED_PAIRS_MAX; i++) {
-        rec = older(records, ACME_REC_CERTIFICATE, rec);
-        if (rec == NULL || rec->seq <= live_seq) {
-            return;
-        }
-        acme_error_clear(&err);
-        rv = examine(out, &self, rec, &err);
-        if (rv == ACME_OK) {
-            out->chosen = rec;
-            return;
-        }
-        reject(out, rec, rv, &err, pool);
+    choose(out, &self);
+    if (out->chosen == NULL && out->rejected->nelts > 0 && want->or_else) {
+        self.lenient = 1;
+        choose(out, &self);
     }
 }
 

@@ -42,6 +42,9 @@ typedef struct {
     const char *live_key_digest;   /* or NULL */
     const char *key_path;          /* of the pair on disk: for a certificate with the same key */
     uid_t uid;
+    int or_else;                   /* nothing valid is on disk: rather than nothing a pair that was
+                                    * obtained under another configuration, or that has expired
+                                    * by a clock that may be wrong, if it has the first name */
 } acme_staged_want_t;
 
 /* A record that was not adopted, and why. */

@@ -288,6 +288,10 @@ START_TEST(sets)
     ck_assert(!acme_names_equal(set_of("a b"), set_of("a")));
     ck_assert(!acme_names_equal(set_of("a"), set_of("a b")));
     ck_assert(!acme_names_equal(set_of("a"), set_of("")));
+    ck_assert(acme_names_include(set_of("a b c"), set_of("c a a")));
+    ck_assert(acme_names_include(set_of("a"), set_of("")));
+    ck_assert(!acme_names_include(set_of("a b"), set_of("a c")));
+    ck_assert(!acme_names_include(set_of(""), set_of("a")));
     ck_assert(acme_names_contain(set_of("a b"), "b"));
     ck_assert(!acme_names_contain(set_of("a b"), "c"));
     ck_assert(!acme_names_contain(set_of(""), "c"));
