@@ -153,8 +153,6 @@ class Pebble:
         self.dns_process = self._run(command, "dns.log")
 
     def start(self):
-        with open(os.path.join(self.dir, "pebble.json"), "w") as file:
-            json.dump({"pebble": self.config}, file)
         self._start_dns()
         assert util.wait_for(lambda: util.listening("127.0.0.1", self.dns_management), 10), \
             "pebble-challtestsrv did not start:\n" + util.tail(os.path.join(self.dir, "dns.log"))
@@ -162,7 +160,9 @@ class Pebble:
         return self
 
     def start_ca(self):
-        """Pebble alone, after stop_ca(): a CA that lost its memory."""
+        """Pebble alone, after stop_ca(): a CA that lost its memory, with self.config as it is now."""
+        with open(os.path.join(self.dir, "pebble.json"), "w") as file:
+            json.dump({"pebble": self.config}, file)
         command = [self.program, "-config", "pebble.json", "-dnsserver", "127.0.0.1:%d" % self.dns_port]
         self.process = self._run(command + (["-strict"] if self.strict else []), "pebble.log", self.env)
         up = util.wait_for(lambda: self.process.poll() is not None or util.listening("127.0.0.1", self.management)
