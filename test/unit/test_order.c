@@ -599,6 +599,22 @@ START_TEST(an_order_needs_a_place)
 }
 END_TEST
 
+/* The seventh poll comes 7.72 s after the challenge, together with a look at the authorization. */
+START_TEST(a_look_at_authorizations_puts_off_no_poll)
+{
+    world_t w;
+    ca_t ca;
+
+    world_begin(&w, &ca);
+    ca.polls = 6;
+    while (w.order->step != ACME_STEP_FINALIZE) {
+        ck_assert_int_ne(step(&w, 0), ACME_FAIL);
+    }
+    ck_assert_int_eq(w.now - NOW, 7720 * S / 1000);
+    ck_assert_int_eq(ca.requests, 1 + 1 + 1 + 7 + 1);
+}
+END_TEST
+
 START_TEST(a_stuck_order_is_left_for_later)
 {
     world_t w;
@@ -899,6 +915,7 @@ Suite *order_suite(void)
     tcase_add_test(tc, a_strange_name_is_never_proved);
     tcase_add_test(tc, other_identifiers_end_the_order);
     tcase_add_loop_test(tc, an_order_needs_a_place, 0, COUNT(locations));
+    tcase_add_test(tc, a_look_at_authorizations_puts_off_no_poll);
     tcase_add_test(tc, a_stuck_order_is_left_for_later);
     tcase_add_loop_test(tc, a_refused_order_is_not_looked_for, 0, 2);
     tcase_add_test(tc, an_order_that_is_not_ready_is_looked_at);
