@@ -763,6 +763,77 @@ START_TEST(refuses)
 }
 END_TEST
 
+/* Nothing is on disk: a pair that was obtained under another configuration, or under another clock, is
+ * better than none. */
+START_TEST(rather_than_nothing)
+{
+    static const broken_rule_t odd[] = {
+        {.what = "fewer names", .mint = {.names = "DNS:example.org"}},
+        {.what = "more names", .mint = {.names = "DNS:example.org,DNS:www.example.org,DNS:x.org"}},
+        {.what = "key type", .mint = {.rsa = 1}},
+        {.what = "spec digest", .how = {.spec_digest = "00"}},
+        {.what = "directory", .how = {.directory = "https://former.example/d"}},
+        {.what = "expired", .mint = {.not_before = NOW - 2 * DAY, .not_after = NOW - DAY}},
+    };
+    minted_t *pair = mint(&odd[_i].mint);
+
+    start_ok();
+    stage_key(0, pair, 10);
+    stage_cert(0, pair, 11, &odd[_i].how);
+    start_ok();
+    ck_assert_msg(live_is(0, pair) && items[0].adopted, "%s: %s", odd[_i].what, lines);
+    ck_assert_int_eq(count_files(archive(0), ".rej"), 0);
+    ck_assert_int_eq(items[0].facts.names_ok, _i != 0);
+    ck_assert_int_eq(items[0].facts.directory_ok, _i != 4);
+}
+END_TEST
+
+/* But not one that has nothing to do with it, nor one before a pair of the very configuration. */
+START_TEST(not_anything_rather_than_nothing)
+{
+    static const broken_rule_t bad[] = {
+        {.what = "foreign names", .mint = {.names = "DNS:bank.example"}},
+        {.what = "an alias only", .mint = {.names = "DNS:www.example.org"}},
+        {.what = "self-signed", .mint = {.self_signed = 1}},
+        {.what = "a CA", .mint = {.is_ca = 1}},
+    };
+    mint_t fewer = {.names = "DNS:example.org"};
+    minted_t *pair = mint(&bad[_i].mint);
+    minted_t *right = mint(NULL);
+
+    start_ok();
+    stage(0, pair, 10);
+    start_ok();
+    ck_assert_msg(!items[0].usable && logged("AC0605"), "%s: %s", bad[_i].what, lines);
+    stage(0, right, 20);
+    stage(0, mint(&fewer), 30);
+    start_ok();
+    ck_assert_msg(live_is(0, right), "%s", lines);
+}
+END_TEST
+
+/* What the vhost's ciphers cannot serve waits in its log until the configuration is mended. */
+START_TEST(not_negotiable)
+{
+    mint_t former = {.rsa = 1, .not_before = NOW - 10 * DAY};
+    minted_t *live = mint(&former);
+    minted_t *pair = mint(NULL);
+
+    start_ok();
+    stage(0, live, 1);
+    start_ok();
+    ck_assert(live_is(0, live));
+    stage(0, pair, 10);
+    specs[0]->not_negotiable = 1;
+    start_ok();
+    ck_assert_msg(live_is(0, live) && lines[0] == '\0', "%s", lines);
+    ck_assert(handed(0, ACME_REC_CERTIFICATE, 12) && handed(0, ACME_REC_KEY, 10));
+    specs[0]->not_negotiable = 0;
+    start_ok();
+    ck_assert(live_is(0, pair));
+}
+END_TEST
+
 /* What looks odd and is right. */
 START_TEST(accepts)
 {
@@ -1711,6 +1782,9 @@ Suite *adopt_suite(void)
     tcase_add_test(tc, adopts);
     tcase_add_test(tc, backups_are_bounded);
     tcase_add_loop_test(tc, refuses, 0, COUNT(rules));
+    tcase_add_loop_test(tc, rather_than_nothing, 0, 6);
+    tcase_add_loop_test(tc, not_anything_rather_than_nothing, 0, 4);
+    tcase_add_test(tc, not_negotiable);
     tcase_add_loop_test(tc, accepts, 0, 4);
     tcase_add_test(tc, newest_complete_pair);
     tcase_add_test(tc, older_pair_behind_a_bad_one);
