@@ -490,6 +490,9 @@ static void server_ctx_fill(server_ctx_t *ctx, const acmod_vhost_t *vhost, SSL_C
     }
     ctx->is_placeholder = !usable && !vhost->has_static && !vhost->attached_by_path;
     own_chains(vhost, ssl_ctx);
+    if (ctx->is_placeholder) {
+        SSL_CTX_clear_chain_certs(ssl_ctx); /* its second copy is for mod_ssl, not for clients */
+    }
     loaded_fill(ctx, ssl_ctx);
     if (spec && !can) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,

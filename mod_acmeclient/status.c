@@ -5,6 +5,7 @@
 
 #include "mod_acmeclient.h"
 
+#include "ap_expr.h"
 #include "http_core.h"
 #include "http_protocol.h"
 #include "http_request.h"
@@ -15,10 +16,13 @@ static int is_status_handler(request_rec *r)
 {
     static const char *const names[] = {"acme-status", "server-status", "md-status", NULL};
     const core_dir_config *dir = ap_get_core_module_config(r->per_dir_config);
+    const char *fault = NULL;
+    const char *handler = dir->expr_handler ? ap_expr_str_exec(r, dir->expr_handler, &fault)
+                          : dir->handler;
     int i;
 
-    for (i = 0; dir->handler && names[i]; i++) {
-        if (strcmp(dir->handler, names[i]) == 0) {
+    for (i = 0; handler && !fault && names[i]; i++) {
+        if (strcmp(handler, names[i]) == 0) {
             return 1;
         }
     }

@@ -116,6 +116,9 @@ static acme_rv_t make(acme_placeholders_t *self, const char *cert_file, const ch
     if (cert_pem == NULL) {
         return acme_error_set(err, ACME_E_INTERNAL, "AC0661", "out of memory");
     }
+    /* Its own issuer too: mod_ssl with stapling complains of a certificate whose issuer it cannot
+     * find, before it asks anybody whether there is to be a staple. */
+    cert_pem = apr_pstrcat(scratch, cert_pem, cert_pem, NULL);
     if (put(key_file, self->key_pem, len, scratch, err) != ACME_OK) {
         return ACME_FAIL;
     }

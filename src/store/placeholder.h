@@ -5,7 +5,8 @@
 #include "protocol/spec.h"
 #include "store/dir.h"
 
-/* Placeholders: DIR/ID.crt.pem and DIR/ID.key.pem, self-signed, made once and kept. The first line
+/* Placeholders: DIR/ID.crt.pem and DIR/ID.key.pem, self-signed, made once and kept. The file holds the
+ * certificate twice, the second time as the issuer that mod_ssl looks for. The first line
  * of the certificate's file is a stamp: digests of the names, of the key's file and of the rest of
  * the certificate's, and the end of validity. So an intact pair is known without an operation on a
  * key, and neither file has to be synced: a torn one is made again. */
