@@ -13,8 +13,9 @@
 #include "store/item.h"
 #include "store/staged.h"
 
-/* Pairs of one commit: what their logs claim to hold stays in memory until it is made. */
-#define BATCH_MAX 128
+/* Pairs of one commit: what their logs hold stays in memory until it is made. */
+#define BATCH_MAX 1024
+#define BATCH_BYTES_MAX (64 * 1024 * 1024)
 
 #define REPLACE_AT(cap) ((cap) / 4 * 3)
 
@@ -41,7 +42,8 @@ typedef struct {
     apr_hash_t *shared_after;       /* id -> acme_carried_t that stays in it */
     int rewrite;                    /* the overflow log is to be replaced */
     apr_pool_t *batch;              /* the two below and what they point to */
-    apr_array_header_t *works;      /* work_t */
+    apr_array_header_t *works;      /* work_t * */
+    apr_size_t bytes;               /* of their logs */
     acme_commit_t *commit;
     apr_hash_t *retry;              /* label -> "" or NULL */
 } adopt_t;
@@ -88,6 +90,7 @@ static void read_logs(adopt_t *self, work_t *work, apr_array_header_t *records, 
         if (acme_staged_read(&work->log[i], log_path(work->item, i, pool), self->root->uid,
                              ACME_LOG_CAP, pool, NULL) != ACME_OK) {
             work->keep = 1;
+            work->item->settled = 0;
             continue;
         }
         acme_staged_gather(records, &work->log[i], spec->id, pool);
@@ -166,34 +169,33 @@ static void reject_one(adopt_t *self, work_t *work, const acme_staged_reject_t *
 
 /* ---- writing the chosen pair ---- */
 
+/* A good pair was judged in this pass: its bytes will do. Others are put aside as they are. */
 static acme_rv_t keep_former(adopt_t *self, const work_t *work, apr_pool_t *pool,
                              acme_error_t *err)
 {
     const acme_spec_t *spec = work->item->spec;
-    const char *data[2];
-    apr_size_t len[2];
-    acme_pair_t former;
+    const char *const paths[] = {spec->cert_path, spec->key_path};
+    acme_file_t file[2];
+    acme_rv_t rv;
     int i;
 
-    acme_pair_read(&former, spec->cert_path, spec->key_path, self->root->uid, 0, pool);
-    if (former.state == ACME_PAIR_GOOD) {
-        return self->root->backups > 0
-                   ? acme_archive_keep(self->commit, self->root->store, self->root->uid, spec->id,
-                                       &former, pool, err)
-                   : ACME_OK;
-    }
-    data[0] = former.cert;
-    data[1] = former.key;
-    len[0] = former.cert_len;
-    len[1] = former.key_len;
     for (i = 0; i < 2; i++) {
-        if (data[i] != NULL && len[i] > 0
-            && acme_archive_reject(self->root->store, self->root->uid, spec->id, data[i], len[i],
-                                   pool, err) == ACME_FAIL) {
+        rv = acme_file_read(&file[i], paths[i], self->root->uid, ACME_CHAIN_MAX_BYTES, 0, 1, pool,
+                            err);
+        if (rv == ACME_FAIL) {
+            return ACME_FAIL;
+        }
+        if (rv == ACME_OK && file[i].len > 0 && work->item->known == NULL
+            && acme_archive_reject(self->root->store, self->root->uid, spec->id, file[i].data,
+                                   file[i].len, pool, err) == ACME_FAIL) {
             return ACME_FAIL;
         }
     }
-    return ACME_OK;
+    if (work->item->known == NULL || self->root->backups <= 0) {
+        return ACME_OK;
+    }
+    return acme_archive_keep(self->commit, self->root->store, self->root->uid, spec->id,
+                             work->item->known->serial, file, pool, err);
 }
 
 static void write_pair(adopt_t *self, work_t *work, apr_pool_t *pool)
@@ -210,6 +212,7 @@ static void write_pair(adopt_t *self, work_t *work, apr_pool_t *pool)
         return;
     }
     work->failed = 1;
+    work->item->settled = 0;
     acme_log(self->root->log, ACME_LOG_WARNING, "AC0620", spec->label,
              "the staged certificate could not be adopted, the former one stays; tried again at "
              "the next start: %s", err.text);
@@ -286,6 +289,7 @@ static void settle_pair(adopt_t *self, work_t *work, const acme_error_t *err, ap
         return;
     }
     work->failed = 1;
+    work->item->settled = 0;
     acme_log(self->root->log, ACME_LOG_WARNING, "AC0621", label_of(work),
              "the staged certificate could not be put in place, the former one stays; tried again "
              "at the next start: %s", err->text);
@@ -377,6 +381,7 @@ static void flush(adopt_t *self)
         }
     }
     apr_pool_clear(batch);
+    self->bytes = 0;
     self->works = apr_array_make(batch, BATCH_MAX, sizeof(work_t *));
     self->commit = acme_commit_create(self->root->store, self->root->uid, batch);
 }
@@ -426,6 +431,7 @@ static void item_adopt(adopt_t *self, acme_item_t *item, int own)
     work_t *work;
     int i;
 
+    item->settled = 1;
     apr_pool_create(&pool, self->batch);
     records = apr_array_make(pool, 8, sizeof(acme_record_t));
     work = apr_pcalloc(pool, sizeof(*work));
@@ -448,7 +454,8 @@ static void item_adopt(adopt_t *self, acme_item_t *item, int own)
         write_pair(self, work, pool);
     }
     APR_ARRAY_PUSH(self->works, work_t *) = work;
-    if (self->works->nelts >= BATCH_MAX) {
+    self->bytes += work->log[CERT].len + work->log[KEY].len;
+    if (self->works->nelts >= BATCH_MAX || self->bytes >= BATCH_BYTES_MAX) {
         flush(self);
     }
 }

@@ -26,6 +26,8 @@ typedef struct {
     acme_facts_t facts;   /* of the pair on disk */
     acme_issued_t issued; /* of the live record, members NULL when unknown */
     int adopted;          /* this start */
+    int settled;          /* what was staged for it is on disk now, or was refused: the board holds
+                           * nothing that F lacks */
     const char *handed;   /* record bytes for the children */
     apr_size_t handed_len;
     int fd, key_fd;       /* staging logs; -1: overflow log, or none */

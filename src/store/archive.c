@@ -116,21 +116,30 @@ static void former_read(acme_pair_t *out, const former_t *former, uid_t uid, apr
                    apr_pstrcat(pool, former->stem, key_end, NULL), uid, 0, pool);
 }
 
-static int same_bytes(const char *a, apr_size_t a_len, const char *b, apr_size_t b_len)
+/* ACME_OK: the file is there with these bytes; ACME_AGAIN: it is missing. */
+static acme_rv_t same_file(const char *stem, const char *end, const acme_file_t *file, uid_t uid,
+                           apr_pool_t *scratch)
 {
-    return a != NULL && b != NULL && a_len == b_len && memcmp(a, b, a_len) == 0;
+    acme_file_t had;
+    acme_rv_t rv = acme_file_read(&had, apr_pstrcat(scratch, stem, end, NULL), uid,
+                                  ACME_CHAIN_MAX_BYTES, 0, 1, scratch, NULL);
+
+    if (rv == ACME_OK && (had.len != file->len || memcmp(had.data, file->data, had.len) != 0)) {
+        return ACME_FAIL;
+    }
+    return rv;
 }
 
 acme_rv_t acme_archive_keep(acme_commit_t *commit, const char *store, uid_t uid, const char *id,
-                            const acme_pair_t *pair, apr_pool_t *scratch, acme_error_t *err)
+                            const char *serial, const acme_file_t pair[2], apr_pool_t *scratch,
+                            acme_error_t *err)
 {
     const char *dir = dir_of(store, id, scratch);
-    const char *serial = apr_pstrndup(scratch, pair->leaf.serial, SERIAL_MAX);
-    const former_t *newest;
     apr_array_header_t *formers;
-    const char *stem = NULL;
-    acme_pair_t had;
+    const former_t *newest;
     apr_int64_t number = 1;
+    acme_rv_t cert, key;
+    const char *stem;
 
     if (dir_make(store, uid, id, scratch, err) != ACME_OK) {
         return ACME_FAIL;
@@ -138,25 +147,22 @@ acme_rv_t acme_archive_keep(acme_commit_t *commit, const char *store, uid_t uid,
     formers = list(dir, NULL, scratch);
     if (formers->nelts > 0) {
         newest = &APR_ARRAY_IDX(formers, 0, former_t);
-        number = newest->number < NUMBER_MAX ? newest->number + 1 : NUMBER_MAX;
-        stem = strcmp(newest->serial, serial) == 0 ? newest->stem : NULL;
-    }
-    if (stem != NULL) {
-        former_read(&had, &APR_ARRAY_IDX(formers, 0, former_t), uid, scratch);
-        if (same_bytes(had.cert, had.cert_len, pair->cert, pair->cert_len)
-            && same_bytes(had.key, had.key_len, pair->key, pair->key_len)) {
+        cert = same_file(newest->stem, cert_end, &pair[0], uid, scratch);
+        key = same_file(newest->stem, key_end, &pair[1], uid, scratch);
+        if (cert == ACME_OK && key == ACME_OK) {
             return ACME_OK;
         }
+        /* Half of it is there: a start was killed, its number is used again. */
+        number = newest->number + (cert == ACME_FAIL || key == ACME_FAIL);
+        number = number < NUMBER_MAX ? number : NUMBER_MAX;
     }
-    if (stem == NULL || had.state == ACME_PAIR_GOOD) {
-        stem = apr_psprintf(scratch, "%s/%06" APR_INT64_T_FMT "-%s", dir, number, serial);
-    }
-    if (acme_commit_beside(commit, apr_pstrcat(scratch, stem, cert_end, NULL), pair->cert,
-                           pair->cert_len, err) != ACME_OK) {
+    stem = apr_psprintf(scratch, "%s/%06" APR_INT64_T_FMT "-%.*s", dir, number, SERIAL_MAX, serial);
+    if (acme_commit_beside(commit, apr_pstrcat(scratch, stem, cert_end, NULL), pair[0].data,
+                           pair[0].len, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    return acme_commit_beside(commit, apr_pstrcat(scratch, stem, key_end, NULL), pair->key,
-                              pair->key_len, err);
+    return acme_commit_beside(commit, apr_pstrcat(scratch, stem, key_end, NULL), pair[1].data,
+                              pair[1].len, err);
 }
 
 acme_rv_t acme_archive_newest(acme_pair_t *out, const char **stem, const char *store, uid_t uid,

@@ -8,10 +8,11 @@
 /* STORE/archive/ID/: former pairs as NUMBER-SERIAL.crt.pem and NUMBER-SERIAL.key.pem, numbered
  * upwards, and what was not adopted as DIGEST.rej. Only root writes and removes here. */
 
-/* Keeps a good pair before it is replaced, as part of the commit; nothing to do when the archive
- * has this very pair already. */
+/* Keeps a good pair (pair[0] chain, pair[1] key) before it is replaced, as part of the commit;
+ * nothing to do when the archive has this very pair already. */
 acme_rv_t acme_archive_keep(acme_commit_t *commit, const char *store, uid_t uid, const char *id,
-                            const acme_pair_t *pair, apr_pool_t *scratch, acme_error_t *err);
+                            const char *serial, const acme_file_t pair[2], apr_pool_t *scratch,
+                            acme_error_t *err);
 /* The newest matching pair. ACME_AGAIN: none. *stem (may be NULL): its path without ".crt.pem". */
 acme_rv_t acme_archive_newest(acme_pair_t *out, const char **stem, const char *store, uid_t uid,
                               const char *id, apr_pool_t *pool);

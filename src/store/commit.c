@@ -1,7 +1,9 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 #include "store/commit.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 #include <apr_strings.h>
 #include "crypto/digest.h"
 #include "store/journal.h"
@@ -98,6 +100,39 @@ static acme_rv_t sync_dirs(apr_hash_t *dirs, apr_pool_t *pool, acme_error_t *err
     return rv;
 }
 
+/* Tells the disk to begin, so that a file system need not commit once for each file that is waited
+ * for afterwards. */
+static void begin_sync(const char *path, apr_pool_t *pool)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    int fd = open(apr_pstrcat(pool, path, ".new", NULL), O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        close(fd);
+    }
+#else
+    (void)path;
+    (void)pool;
+#endif
+}
+
+static void begin_all(const acme_commit_t *commit)
+{
+    const switched_t *pair;
+    int i, k;
+
+    for (i = 0; i < commit->beside->nelts; i++) {
+        begin_sync(APR_ARRAY_IDX(commit->beside, i, const char *), commit->pool);
+    }
+    for (i = 0; i < commit->pairs->nelts; i++) {
+        pair = &APR_ARRAY_IDX(commit->pairs, i, const switched_t);
+        for (k = 0; k < FILES; k++) {
+            begin_sync(pair->row[k].path, commit->pool);
+        }
+    }
+}
+
 /* Everything is on disk afterwards but no active file is touched. */
 static acme_rv_t write_out(acme_commit_t *commit, apr_array_header_t *rows, acme_error_t *err)
 {
@@ -106,6 +141,7 @@ static acme_rv_t write_out(acme_commit_t *commit, apr_array_header_t *rows, acme
     const char *path;
     int i, k;
 
+    begin_all(commit);
     for (i = 0; i < commit->beside->nelts; i++) {
         path = APR_ARRAY_IDX(commit->beside, i, const char *);
         if (acme_file_sync_new(path, commit->pool, err) != ACME_OK
@@ -197,6 +233,12 @@ acme_rv_t acme_commit_replace(apr_array_header_t *replacements, apr_pool_t *scra
     for (i = 0; i < replacements->nelts; i++) {
         file = &APR_ARRAY_IDX(replacements, i, acme_replacement_t);
         file->done = acme_file_put_new(file->path, file->data, file->len, scratch, err) == ACME_OK;
+    }
+    for (i = 0; i < replacements->nelts; i++) {
+        file = &APR_ARRAY_IDX(replacements, i, acme_replacement_t);
+        if (file->done && file->len > 0) {
+            begin_sync(file->path, scratch);
+        }
     }
     for (i = 0; i < replacements->nelts; i++) {
         file = &APR_ARRAY_IDX(replacements, i, acme_replacement_t);

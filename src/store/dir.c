@@ -430,10 +430,6 @@ acme_rv_t acme_file_put_new(const char *path, const char *data, apr_size_t len, 
     if (status == 0) {
         status = write_fd(fd, data, len);
     }
-#ifdef SYNC_FILE_RANGE_WRITE
-    /* Many are written before the first is waited for: the disk may begin. */
-    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-#endif
     if (close(fd) != 0 && status == 0) {
         status = errno;
     }
