@@ -77,6 +77,7 @@ static int http01(request_rec *r)
         return DECLINED;
     }
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "AC0432: %s: http-01 answered", challenge.name);
+    apr_table_unset(r->headers_in, "Range"); /* all of it, or it proves nothing */
     body = apr_pstrdup(r->pool, challenge.key_authorization);
     acme_cleanse(&challenge, sizeof(challenge));
     return answer(r, body);

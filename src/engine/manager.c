@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <apr_general.h>
+#include <apr_hash.h>
 #include <apr_strings.h>
 #include <apr_thread_proc.h>
 
@@ -30,9 +31,13 @@ typedef enum {
     JOB_WAITING  /* its order waits until due */
 } job_state_t;
 
-typedef struct {
+typedef struct job_t job_t;
+struct job_t {
     const acme_job_conf_t *conf;
     const char *digest;      /* of an attempt with today's configuration */
+    job_t *first;            /* of the same certificate: its other key types, or itself */
+    const job_t *ordering;   /* in the first: whose order is in flight; challenges of two orders for
+                              * the same names cannot always be told apart */
     job_state_t state;
     apr_time_t due;
     /* What is known of the certificate; the strings live in memo or with conf. */
@@ -51,7 +56,7 @@ typedef struct {
     acme_client_t *client;
     acme_board_status_t *status;
     apr_interval_time_t shifted;
-} job_t;
+};
 
 /* Whether a CA answers: the first order finds out, the others need not wait for its time-out. */
 typedef enum { CA_UNKNOWN = 0, CA_ASKED, CA_ANSWERS } ca_state_t;
@@ -832,6 +837,9 @@ static void give_back(acme_manager_t *m, job_t *job, ca_t *ca, const outcome_t *
     apr_time_t now = now_of(m);
 
     ca->running--;
+    if (job->client == NULL) {
+        job->first->ordering = NULL;
+    }
     if ((o->asked && ca->state == CA_ASKED)
         || (o->rv == ACME_FAIL && (o->err.kind == ACME_E_NETWORK || o->err.kind == ACME_E_TLS))) {
         ca->state = CA_UNKNOWN;
@@ -885,7 +893,8 @@ static job_t *pick(acme_manager_t *m)
         if (job->state != JOB_READY) {
             continue;
         }
-        if (!may_start(m, job, ca_of(m, job))) {
+        if (!may_start(m, job, ca_of(m, job))
+            || (job->first->ordering != NULL && job->first->ordering != job)) {
             m->passed_over = 1;
         }
         else if (best == NULL || before(job, best)) {
@@ -902,6 +911,7 @@ static void run_job(acme_manager_t *m, job_t *job)
     outcome_t outcome;
 
     job->state = JOB_RUNNING;
+    job->first->ordering = job;
     ca->running++;
     outcome.asked = ca->state == CA_UNKNOWN && job->client == NULL;
     if (outcome.asked) {
@@ -1299,6 +1309,26 @@ static apr_status_t manager_cleanup(void *data)
     return APR_SUCCESS;
 }
 
+static void make_jobs(acme_manager_t *m)
+{
+    apr_hash_t *firsts = apr_hash_make(m->pool);
+    int i;
+
+    m->jobs = apr_pcalloc(m->pool, sizeof(*m->jobs) * (apr_size_t)(m->conf.n_jobs + 1));
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        job_t *job = &m->jobs[i];
+        const acme_spec_t *spec = m->conf.jobs[i].spec;
+
+        job->conf = &m->conf.jobs[i];
+        job->digest = acme_spec_attempt_digest(spec, m->pool);
+        job->first = apr_hash_get(firsts, spec->label, APR_HASH_KEY_STRING);
+        if (job->first == NULL) {
+            job->first = job;
+            apr_hash_set(firsts, spec->label, APR_HASH_KEY_STRING, job);
+        }
+    }
+}
+
 static int make_locks(acme_manager_t *m)
 {
     pthread_condattr_t attr;
@@ -1318,19 +1348,14 @@ acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *c
                               apr_pool_t *pool, acme_error_t *err)
 {
     acme_manager_t *m = apr_pcalloc(pool, sizeof(*m));
-    int i;
 
     *out = NULL;
     m->conf = *conf;
     m->pool = pool;
     m->stop.stopped = quitting;
     m->stop.baton = m;
-    m->jobs = apr_pcalloc(pool, sizeof(*m->jobs) * (apr_size_t)(conf->n_jobs + 1));
     m->cas = apr_pcalloc(pool, sizeof(*m->cas) * (apr_size_t)(conf->n_accounts + 1));
-    for (i = 0; i < conf->n_jobs; i++) {
-        m->jobs[i].conf = &conf->jobs[i];
-        m->jobs[i].digest = acme_spec_attempt_digest(conf->jobs[i].spec, pool);
-    }
+    make_jobs(m);
     if (!make_locks(m)) {
         return acme_error_set(err, ACME_E_INTERNAL, "AC0730", "no locks for the manager");
     }
