@@ -14,6 +14,7 @@
 
 typedef struct {
     int at;
+    apr_uint64_t settled;    /* up to here all that was live is on disk, or was refused */
     apr_uint64_t generation; /* when the board was given up for a larger one */
 } row_t;
 
@@ -159,7 +160,7 @@ void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf)
 
     run->rows = apr_pcalloc(pconf, sizeof(int) * (apr_size_t)(n + 1));
     run->account_rows = apr_pcalloc(pconf, sizeof(int) * (apr_size_t)(m + 1));
-    run->baseline = apr_pcalloc(pconf, sizeof(apr_uint64_t) * (apr_size_t)(n + 1));
+    run->baseline = apr_pcalloc(pconf, sizeof(apr_uint64_t) * (apr_size_t)(n + m + 1));
     for (i = 0; i < n; i++) {
         run->rows[i] = -1;
     }
@@ -190,7 +191,39 @@ void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf)
     run->config = acme_board_config_next(run->board);
 }
 
+/* A certificate that root could not take over now (its log cannot be read, the disk is full) goes
+ * on being served from the board. */
+void acmod_board_settle(acmod_run_t *run, apr_pool_t *pconf)
+{
+    kept_board_t *kept = ap_retained_data_get(kept_key(pconf));
+    row_t *row;
+    int i;
+
+    for (i = 0; run->board && i < run->conf->specs->nelts; i++) {
+        row = apr_hash_get(kept->row_of, spec_row_id(run, i), APR_HASH_KEY_STRING);
+        if (run->items[i].settled) {
+            row->settled = run->baseline[i];
+        }
+        else {
+            run->baseline[i] = row->settled;
+        }
+    }
+}
+
 /* ---- in a new owner ---- */
+
+/* Keys do not stand there longer than they are needed: what root has taken over is read from F. */
+void acmod_board_clear(const acmod_run_t *run)
+{
+    int i;
+
+    for (i = 0; i < run->conf->specs->nelts; i++) {
+        if (run->items[i].settled && run->baseline[i] > 0
+            && acme_board_row_generation(run->board, run->rows[i]) == run->baseline[i]) {
+            acme_board_live_clear(run->board, run->rows[i]);
+        }
+    }
+}
 
 static void inherit(acmod_run_t *run, int row, int former, apr_uint64_t baseline,
                     apr_pool_t *scratch)

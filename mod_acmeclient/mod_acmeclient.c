@@ -78,6 +78,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     if (real) {
         acmod_hotswap_judge(run);
         acmod_adopt_real(run, pconf);
+        acmod_board_settle(run, pconf);
         acmod_hotswap_open(run, pconf);
         acmod_tls_challenge_protocols(run, pconf);
         acmod_watchdog_register(run, pconf);

@@ -120,8 +120,13 @@ void acmod_adopt_leave_owner(const acmod_run_t *run);
 
 /* board.c */
 void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf);
+/* Root, after adoption: withdraws the baseline of rows whose certificate is not on disk yet. */
+void acmod_board_settle(acmod_run_t *run, apr_pool_t *pconf);
 /* A new owner: takes over what stands on the former board alone. */
 void acmod_board_inherit(acmod_run_t *run, apr_pool_t *scratch);
+/* The owner, when no child of an older generation shakes hands any more: removes keys that are on
+ * disk by now. */
+void acmod_board_clear(const acmod_run_t *run);
 
 /* watchdog.c */
 void acmod_watchdog_register(acmod_run_t *run, apr_pool_t *pconf);

@@ -16,11 +16,12 @@
 
 #define TICK apr_time_from_msec(500)
 #define JOIN_AT_MOST apr_time_from_sec(2)
+#define CLEAR_AFTER apr_time_from_sec(120) /* a connection's first bytes come sooner, or not at all */
 
 static struct {
     int stopping;      /* this child has to go */
     int busy;          /* the callback is inside */
-    apr_time_t ticked; /* of hotswap's garbage, by whoever comes by */
+    apr_time_t clear_at; /* in the owner: when to clear the board, by acme_net_now; 0: done */
 } child;
 
 static int stopped(void *baton)
@@ -33,6 +34,10 @@ static int stopped(void *baton)
         return 1;
     }
     acmod_hotswap_tick();
+    if (child.clear_at && acme_net_now() >= child.clear_at) {
+        child.clear_at = 0;
+        acmod_board_clear(run);
+    }
     return ap_mpm_query(AP_MPMQ_MPM_STATE, &state) != APR_SUCCESS || state == AP_MPMQ_STOPPING;
 }
 
@@ -128,6 +133,7 @@ static void own(acmod_run_t *run)
     memset(&conf, 0, sizeof(conf));
     acme_error_clear(&err);
     acme_board_owner_set(run->board, getpid());
+    child.clear_at = acme_net_now() + CLEAR_AFTER;
     acmod_board_inherit(run, pool);
     entries = staging_entries(run, &n, pool);
     manager_conf(&conf, run, pool);
