@@ -185,7 +185,7 @@ AcmeTermsOfService accepted
 AcmeDirectoryURL https://127.0.0.1:$ca_port/dir
 AcmeCAFile $work/pki/ca.pem
 AcmeStoreDir $store
-AcmePortMap http:80 https:443
+AcmePortMap http:$http_port https:$https_port
 
 <VirtualHost 127.0.0.1:$https_port>
     ServerName $name

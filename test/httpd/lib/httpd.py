@@ -132,7 +132,7 @@ class Httpd:
         if terms:
             self.conf("AcmeTermsOfService accepted")
         if portmap:
-            self.conf("AcmePortMap http:80 https:443")
+            self.conf("AcmePortMap http:%d https:%d" % (self.http_port, self.https_port))
         if store:
             self.conf("AcmeStoreDir %s" % self.store)
 
