@@ -205,6 +205,7 @@ void acme_account_log(acme_account_item_t *item, uid_t uid, const acme_log_t *lo
         trouble(item, err.code, err.text, pool);
         return;
     }
+    item->own_fd = 1;
     if (fstat(item->fd, &st) == 0) {
         item->log_size = (apr_size_t)st.st_size;
     }

@@ -18,6 +18,7 @@ typedef struct {
     const char *handed;        /* record bytes for the children */
     apr_size_t handed_len;
     int fd;                    /* staging log of the account; -1: none */
+    int own_fd;                /* not another item's with the same key */
     apr_size_t log_size;
     int created;               /* this start */
     const char *trouble;       /* printable line, or NULL */

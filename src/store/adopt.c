@@ -607,6 +607,41 @@ static void open_logs(adopt_t *self, acme_item_t *items, int n)
     }
 }
 
+/* The parent's descriptors go with the configuration; the children of its time keep theirs. */
+static apr_status_t fds_close(void *data)
+{
+    const int *fd = data;
+
+    for (; *fd >= 0; fd++) {
+        close(*fd);
+    }
+    return APR_SUCCESS;
+}
+
+static void fds_register(const adopt_t *self, const acme_item_t *items, int n,
+                         const acme_account_item_t *accounts, int m)
+{
+    int *fds = apr_palloc(self->pass.pool, sizeof(int) * (apr_size_t)(LOGS * n + m + 2));
+    int i, k = 0;
+
+    for (i = 0; i < n; i++) {
+        if (items[i].fd >= 0) {
+            fds[k++] = items[i].fd;
+            fds[k++] = items[i].key_fd;
+        }
+    }
+    for (i = 0; i < m; i++) {
+        if (accounts[i].fd >= 0 && accounts[i].own_fd) {
+            fds[k++] = accounts[i].fd;
+        }
+    }
+    if (self->root->overflow_fd >= 0) {
+        fds[k++] = self->root->overflow_fd;
+    }
+    fds[k] = -1;
+    apr_pool_cleanup_register(self->pass.pool, fds, fds_close, apr_pool_cleanup_null);
+}
+
 /* ---- asked for by the administrator ---- */
 
 /* One file for all key types of a certificate: named like the first of them. */
@@ -638,6 +673,7 @@ static void account_like(acme_account_item_t *item, const acme_account_item_t *o
 
     *item = *other;
     item->ca = ca;
+    item->own_fd = 0;
 }
 
 static void accounts_adopt(adopt_t *self, acme_account_item_t *accounts, int m)
@@ -709,5 +745,6 @@ void acme_store_adopt(acme_store_root_t *root, acme_item_t *items, int n,
             look_for_retry(&self, &items[i]);
         }
     }
+    fds_register(&self, items, n, accounts, m);
     apr_pool_destroy(self.scratch);
 }

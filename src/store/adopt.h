@@ -71,7 +71,8 @@ void acme_store_look_accounts(const acme_store_root_t *root, acme_account_item_t
                               apr_pool_t *pool);
 
 /* Accounts first (a key made here is on disk before anything else), then pairs. accounts:
- * acme_account_item_t[m] with ca set. Must follow acme_store_prepare in the same pass. */
+ * acme_account_item_t[m] with ca set. Must follow acme_store_prepare in the same pass. Descriptors
+ * are closed with pool. */
 void acme_store_adopt(acme_store_root_t *root, acme_item_t *items, int n,
                       acme_account_item_t *accounts, int m, apr_pool_t *pool);
 

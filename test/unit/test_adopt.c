@@ -32,6 +32,7 @@ Suite *adopt_suite(void);
 #define PATH_BYTES 512
 
 static apr_pool_t *pool;
+static apr_pool_t *generation; /* of one start */
 static char base[PATH_BYTES], store[PATH_BYTES];
 static acme_store_cache_t *cache;
 static acme_store_root_t root;
@@ -341,29 +342,19 @@ static void setup(void)
     root.own_logs_max = 100;
     root.log = &logger;
     cache = NULL;
+    generation = NULL;
     ca_new();
     n_items = 0;
     add_item("example.org", "example.org");
 }
 
+/* The configuration goes, and with it what it held. */
 static void close_fds(void)
 {
-    int i;
-
-    for (i = 0; i < n_items; i++) {
-        if (items[i].fd > 2) {
-            close(items[i].fd);
-            close(items[i].key_fd);
-        }
-        items[i].fd = items[i].key_fd = -1;
+    if (generation != NULL) {
+        apr_pool_destroy(generation);
     }
-    if (root.overflow_fd > 2) {
-        close(root.overflow_fd);
-    }
-    if (account.fd > 2) {
-        close(account.fd);
-    }
-    root.overflow_fd = account.fd = -1;
+    generation = NULL;
 }
 
 static void teardown(void)
@@ -390,7 +381,8 @@ static void prepare(int look)
     }
     root.now = NOW;
     root.cache = cache;
-    acme_store_prepare(&root, items, n_items, look, pool);
+    apr_pool_create(&generation, NULL);
+    acme_store_prepare(&root, items, n_items, look, generation);
 }
 
 static void adopt(void)
@@ -398,7 +390,7 @@ static void adopt(void)
     memset(&account, 0, sizeof(account));
     account.ca = &ca;
     account.fd = -1;
-    acme_store_adopt(&root, items, n_items, &account, 1, pool);
+    acme_store_adopt(&root, items, n_items, &account, 1, generation);
 }
 
 /* A cold start: dry pass, real pass. */
@@ -1297,18 +1289,15 @@ END_TEST
 /* That directory goes with the configuration. */
 START_TEST(temporary_directory_goes)
 {
-    apr_pool_t *outer = pool;
-    const char *cert;
+    char *cert;
 
     spill(apr_pstrcat(pool, base, "/file", NULL), "x");
     root.store = apr_pstrcat(pool, base, "/file/store", NULL);
     root.fallback_dir = NULL;
-    apr_pool_create(&pool, outer);
     prepare(0);
-    cert = apr_pstrdup(outer, items[0].cert_file);
+    cert = apr_pstrdup(pool, items[0].cert_file);
     ck_assert(there(cert));
-    apr_pool_destroy(pool);
-    pool = outer;
+    close_fds();
     ck_assert(!there(cert));
     *strrchr(cert, '/') = '\0';
     ck_assert(!there(cert));
@@ -1554,6 +1543,25 @@ START_TEST(cached)
     specs[0]->digest = acme_spec_digest(specs[0], pool);
     start_ok();
     ck_assert(items[0].usable && !items[0].facts.names_ok);
+}
+END_TEST
+
+START_TEST(descriptors_go)
+{
+    int first = -1, last, i;
+
+    add_item("example.net", "example.net");
+    root.own_logs_max = 1;
+    for (i = 0; i < 20; i++) {
+        start_ok();
+        ck_assert(items[0].fd >= 0 && account.fd >= 0 && root.overflow_fd >= 0);
+        last = dup(0);
+        close(last);
+        first = i == 0 ? last : first;
+        ck_assert_int_eq(first, last);
+    }
+    close_fds();
+    ck_assert_int_eq(fcntl(items[0].fd, F_GETFD), -1);
 }
 END_TEST
 
@@ -1814,6 +1822,7 @@ Suite *adopt_suite(void)
     tcase_add_test(tc, retry);
     tcase_add_test(tc, directory_removed);
     tcase_add_test(tc, cached);
+    tcase_add_test(tc, descriptors_go);
     tcase_add_loop_test(tc, account_untouched, 0, 6);
     tcase_add_test(tc, account_log);
     tcase_add_loop_test(tc, account_of_type, 0, 2);
