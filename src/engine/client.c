@@ -110,6 +110,28 @@ static acme_rv_t dropped(const acme_client_t *client, const char *why)
     return ACME_FAIL;
 }
 
+static int order_recorded(const acme_record_set_t *set)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_ORDER];
+
+    return set->present[ACME_REC_ORDER]
+           && !(set->present[ACME_REC_CERTIFICATE]
+                && set->rec[ACME_REC_CERTIFICATE].seq > rec->seq)
+           && !(rec->len == strlen(NO_ORDER) && memcmp(rec->payload, NO_ORDER, rec->len) == 0);
+}
+
+int acme_client_order_under_way(const acme_record_set_t *set, const acme_spec_t *spec,
+                                apr_time_t now, apr_pool_t *scratch)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_ORDER];
+    acme_order_t *order;
+
+    return order_recorded(set)
+           && acme_order_restore(&order, spec, rec->payload, rec->len, spec->challenges,
+                                 spec->n_challenges, now, scratch, NULL) == ACME_OK
+           && (order->order_url != NULL || order->intent);
+}
+
 /* A finalized order is worth nothing without its key. */
 static acme_rv_t resume_key(acme_client_t *client, const acme_order_t *order,
                             const acme_record_set_t *set)
@@ -134,9 +156,7 @@ static acme_rv_t resume(acme_client_t *client, const acme_record_set_t *set,
     acme_order_t *order;
     acme_error_t err;
 
-    if (!set->present[ACME_REC_ORDER]
-        || (set->present[ACME_REC_CERTIFICATE] && set->rec[ACME_REC_CERTIFICATE].seq > rec->seq)
-        || (rec->len == strlen(NO_ORDER) && memcmp(rec->payload, NO_ORDER, rec->len) == 0)) {
+    if (!order_recorded(set)) {
         return ACME_FAIL;
     }
     acme_error_clear(&err);
@@ -709,6 +729,10 @@ static acme_rv_t digest(acme_client_t *client, const acme_plan_t *plan, acme_eve
     event->random = random_of(client);
     rv = acme_order_take(client->order, event, &again, err);
     keep_chain(client, plan, event);
+    if (plan->step == ACME_STEP_NEW_ORDER && client->order->order_url != NULL) {
+        acme_log(client->conf.log, ACME_LOG_INFO, "AC0718", label_of(client), "order %s",
+                 client->order->order_url);
+    }
     /* A certificate record ends the order; an order record behind it would begin another. */
     if (again && client->chain == NULL) {
         journal_or_log(client);

@@ -27,6 +27,10 @@ typedef struct {
 
 typedef struct acme_client_t acme_client_t;
 
+/* Does an order stand in the records that would be gone on with? */
+int acme_client_order_under_way(const acme_record_set_t *set, const acme_spec_t *spec,
+                                apr_time_t now, apr_pool_t *scratch);
+
 /* Resumes the recorded order when there is one that fits, else starts a new one. types: challenge
  * types of this attempt. The client lives until done, over many waits. */
 acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf,

@@ -47,7 +47,9 @@ struct job_t {
     apr_pool_t *memo;
     /* The last decision. */
     acme_decision_t decision;
-    int forced;
+    int forced;              /* the administrator asked for a try now */
+    int asked;               /* the attempt that runs or waits is that try */
+    int under_way;           /* an earlier owner's order is not finished */
     int ca;                  /* of spec->cas, that the next attempt goes to */
     int ca_failures;         /* since it does */
     int told;                /* expiry warnings given */
@@ -140,6 +142,7 @@ static void remember(job_t *job, const acme_facts_t *facts, const acme_issued_t 
     job->attempt.text = kept(attempt->text, pool);
     job->attempt.step = kept(attempt->step, pool);
     job->attempt.challenge = kept(attempt->challenge, pool);
+    job->attempt.why = kept(attempt->why, pool);
     job->attempt.digest = kept(attempt->digest, pool);
     job->memo = pool;
     if (old != NULL) {
@@ -312,6 +315,7 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
         changed = 1;
     }
     load_attempt(&attempt, job, &set, scratch);
+    job->under_way = acme_client_order_under_way(&set, job->conf->spec, now_of(m), scratch);
     if (changed || attempt.failures > 0) {
         remember(job, &facts, &issued, &attempt);
     }
@@ -549,6 +553,27 @@ static void mend_attempt(acme_attempt_t *attempt, apr_time_t now)
     }
 }
 
+/* What was asked for and is neither done nor given up: a restart in the middle, or a failure with
+ * its next try announced, forgets it no more than a renewal. */
+static void decide_wish(const job_t *job, acme_decision_t *d, apr_time_t now)
+{
+    const acme_attempt_t *attempt = &job->attempt;
+
+    if (d->what != ACME_DO_NOTHING || strcmp(d->why, "valid") != 0
+        || (!job->under_way
+            && (attempt->failures == 0 || strcmp(attempt->why, "asked for") != 0))) {
+        return;
+    }
+    if (attempt->failures > 0 && attempt->not_before > now) {
+        d->when = attempt->not_before;
+        d->why = "waiting after a failure";
+        return;
+    }
+    d->what = ACME_DO_ORDER;
+    d->when = now;
+    d->why = "asked for";
+}
+
 static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
 {
     acme_decision_t *d = &job->decision;
@@ -570,6 +595,7 @@ static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
             d->what = ACME_DO_NOTHING;
             d->when = d->renew_at + spread(job);
         }
+        decide_wish(job, d, now);
     }
     job->state = d->what == ACME_DO_ORDER ? JOB_READY : JOB_IDLE;
     job->due = d->when;
@@ -647,8 +673,6 @@ static void set_ca_state(acme_manager_t *m, ca_t *ca, ca_state_t state)
 static acme_rv_t begin_attempt(acme_manager_t *m, job_t *job, ca_t *ca, apr_time_t *until,
                                acme_error_t *err)
 {
-    int row = job->conf->row;
-
     *until = acme_session_paused(ca->session);
     if (*until > now_of(m)) {
         return ACME_AGAIN;
@@ -657,12 +681,8 @@ static acme_rv_t begin_attempt(acme_manager_t *m, job_t *job, ca_t *ca, apr_time
         job->pool = NULL;
         return acme_error_set(err, ACME_E_INTERNAL, "AC0725", "no memory for an order");
     }
-    if (job->forced) {
-        job->forced = 0;
-        if (m->conf.board != NULL && row >= 0) {
-            acme_board_retry_ack_set(m->conf.board, row, m->conf.config);
-        }
-    }
+    job->asked |= job->forced;
+    job->forced = 0;
     acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0726", job->conf->spec->label, "ordering from %s: %s",
              ca_at(job, job->ca)->name, job->decision.why != NULL ? job->decision.why : "");
     if (acme_session_ready(ca->session, job->pool, err) != ACME_OK) {
@@ -740,6 +760,16 @@ static apr_time_t whole_second_after(apr_time_t t)
     return (t + APR_USEC_PER_SEC - 1) / APR_USEC_PER_SEC * APR_USEC_PER_SEC;
 }
 
+/* The attempt has come to its end, one way or the other: no owner of this generation repeats it. */
+static void honour_wish(acme_manager_t *m, job_t *job)
+{
+    if (job->asked && m->conf.board != NULL && job->conf->row >= 0) {
+        acme_board_retry_ack_set(m->conf.board, job->conf->row, m->conf.config);
+    }
+    job->asked = 0;
+    job->under_way = 0;
+}
+
 static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *cause)
 {
     const acme_client_t *client = job->client;
@@ -757,12 +787,14 @@ static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *
     attempt.step = client != NULL ? acme_client_step(client) : "account";
     attempt.challenge = client != NULL && err.kind == ACME_E_CHALLENGE
                             ? acme_client_challenge(client) : "";
+    attempt.why = job->decision.why;
     attempt.digest = job->digest;
     log_rest(m, job, ca);
     place = next_ca(m, job, &err, attempt.failures);
     attempt.not_before = whole_second_after(
         acme_backoff_next(attempt.last, place, &err, lifetime_of(&job->facts), random_of(m)));
     record_attempt(m, job, &attempt);
+    honour_wish(m, job);
     log_failure(m, job, cause, &attempt, tried);
     remember(job, &job->facts, &job->issued, &attempt);
     end_attempt(job);
@@ -784,10 +816,11 @@ static void succeeded(acme_manager_t *m, job_t *job)
                            ? order->challenge_used : job->issued.challenge;
     issued.issued = now_of(m);
     if (job->attempt.failures > 0) {
-        none.kind = none.problem = none.text = none.step = none.challenge = "";
+        none.kind = none.problem = none.text = none.step = none.challenge = none.why = "";
         none.digest = job->digest;
         record_attempt(m, job, &none);
     }
+    honour_wish(m, job);
     job->told = 0;
     job->ca_failures = 0;
     remember(job, &facts, &issued, &none);

@@ -36,6 +36,7 @@ const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool
     acme_json_set_string(json, "text", or_empty(attempt->text));
     acme_json_set_string(json, "step", or_empty(attempt->step));
     acme_json_set_string(json, "challenge", or_empty(attempt->challenge));
+    acme_json_set_string(json, "why", or_empty(attempt->why));
     acme_json_set_string(json, "digest", or_empty(attempt->digest));
     text = acme_json_dump(json, pool);
     return text != NULL ? text : "{}";
@@ -68,7 +69,8 @@ acme_rv_t acme_attempt_parse(acme_attempt_t *out, const char *payload, apr_size_
         const char *key;
     } texts[] = {
         {&out->kind, "kind"}, {&out->problem, "problem"}, {&out->text, "text"},
-        {&out->step, "step"}, {&out->challenge, "challenge"}, {&out->digest, "digest"},
+        {&out->step, "step"}, {&out->challenge, "challenge"}, {&out->why, "why"},
+        {&out->digest, "digest"},
     };
     char shown[ACME_ERROR_TEXT];
     acme_json_t *json;

@@ -27,6 +27,7 @@ typedef struct {
     const char *text;        /* the whole error */
     const char *step;        /* step it failed at */
     const char *challenge;   /* challenge type that was tried, or "" */
+    const char *why;         /* acme_decision_t's: what it was for */
     const char *digest;      /* acme_spec_attempt_digest then; another now = forgotten */
 } acme_attempt_t;
 

@@ -209,7 +209,7 @@ END_TEST
 START_TEST(an_attempt_record_comes_back)
 {
     acme_attempt_t in = {3, NOW + HOUR, NOW, "challenge", "dns", "a \"text\"", "validate",
-                         "http-01", "00ff"};
+                         "http-01", "asked for", "00ff"};
     acme_attempt_t out = restarted(&in);
 
     ck_assert_int_eq(out.failures, 3);
@@ -220,6 +220,7 @@ START_TEST(an_attempt_record_comes_back)
     ck_assert_str_eq(out.text, in.text);
     ck_assert_str_eq(out.step, in.step);
     ck_assert_str_eq(out.challenge, in.challenge);
+    ck_assert_str_eq(out.why, in.why);
     ck_assert_str_eq(out.digest, in.digest);
 }
 END_TEST
