@@ -10,10 +10,19 @@ import time
 _taken = set()
 
 
+def _ports():
+    """Outside the range the kernel gives to outgoing connections; pytest's parallel workers share none."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker:
+        return 12000, 31000
+    first = 12000 + 2300 * (int(worker[2:]) % 8)
+    return first, first + 2299
+
+
 def free_port(address="127.0.0.1"):
-    """A port nobody listens on, outside the range the kernel gives to outgoing connections."""
+    """A port nobody listens on."""
     while True:
-        port = random.randint(12000, 31000)
+        port = random.randint(*_ports())
         if port in _taken:
             continue
         with socket.socket() as probe:
