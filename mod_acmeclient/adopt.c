@@ -208,6 +208,10 @@ int acmod_adopt_tell(const acmod_run_t *run, apr_pool_t *pool)
         acme_log(&run->log, ACME_LOG_WARNING, "AC0627", NULL, "%s", run->root.warning);
         found++;
     }
+    if (run->root.elsewhere) {
+        acme_log(&run->log, ACME_LOG_WARNING, "AC0677", NULL, "%s", run->root.elsewhere);
+        found++;
+    }
     for (i = 0; i < run->conf->specs->nelts; i++) {
         const acme_item_t *item = &run->items[i];
 

@@ -537,11 +537,22 @@ static const char *see_server_name(cmd_parms *cmd, void *dir_config, const char 
     return DECLINE_CMD;
 }
 
+/* As every module declines, httpd would take the directive for known. */
+static const char *without_ssl(const cmd_parms *cmd)
+{
+    return ap_find_linked_module("mod_ssl.c") ? NULL
+           : complain(cmd, cmd->cmd->name, "mod_ssl is not loaded; allowed: after LoadModule "
+                      "ssl_module");
+}
+
 static const char *see_ssl_engine(cmd_parms *cmd, void *dir_config, const char *text)
 {
     acmod_server_t *sc = acmod_server(cmd->server);
 
     (void)dir_config;
+    if (without_ssl(cmd)) {
+        return without_ssl(cmd);
+    }
     sc->ssl_engine = acme_ascii_casecmp(ap_getword_conf(cmd->pool, &text), "off") != 0;
     return DECLINE_CMD;
 }
@@ -552,6 +563,9 @@ static const char *see_cert_file(cmd_parms *cmd, void *dir_config, const char *t
     const char *path = ap_getword_conf(cmd->pool, &text);
 
     (void)dir_config;
+    if (without_ssl(cmd)) {
+        return without_ssl(cmd);
+    }
     if (*path) {
         const char *full = ap_server_root_relative(cmd->pool, path);
 
@@ -567,6 +581,9 @@ static const char *see_cipher_suite(cmd_parms *cmd, void *dir_config, const char
     const char *second = ap_getword_conf(cmd->pool, &text);
 
     (void)dir_config;
+    if (without_ssl(cmd)) {
+        return without_ssl(cmd);
+    }
     if (!cmd->path && (*second == '\0' || acme_ascii_casecmp(first, "SSL") == 0)) {
         sc->cipher_suite = *second ? second : first;
     }

@@ -56,6 +56,7 @@ typedef struct {
     int usable;                         /* the store directory itself */
     const char *trouble, *trouble_code; /* of the directory */
     const char *warning;                /* of the directory (its parent), or NULL */
+    const char *elsewhere;              /* why placeholders are not in the store, or NULL */
     int overflow_fd;                    /* STORE/overflow.upd, -1: none */
 } acme_store_root_t;
 

@@ -57,8 +57,9 @@ static const char *way_fault(const char *dir, uid_t uid, apr_pool_t *pool)
             return NULL;
         }
         if (S_ISLNK(st.st_mode) && st.st_uid != 0 && st.st_uid != uid) {
-            return apr_psprintf(pool, "%s is a link that belongs to uid %ld", prefix,
-                                (long)st.st_uid);
+            return apr_psprintf(pool, "%s is a link that belongs to uid %ld; wanted: no link of "
+                                "another user on the way; remedy: chown -h %ld '%s'", prefix,
+                                (long)st.st_uid, (long)uid, prefix);
         }
     }
     return NULL;
@@ -92,8 +93,9 @@ acme_rv_t acme_dir_make(const char *dir, uid_t uid, acme_error_t *err)
     }
     if (!S_ISDIR(st.st_mode) || st.st_uid != uid || (st.st_mode & 022) != 0) {
         return acme_error_set(err, ACME_E_SECURITY, "AC0631",
-                              "%s: must be a directory of uid %ld that only it may write", dir,
-                              (long)uid);
+                              "%s: owner uid %ld, mode %06o; wanted: a directory of uid %ld that "
+                              "only it may write; move it away", dir, (long)st.st_uid,
+                              (unsigned)st.st_mode, (long)uid);
     }
     return ACME_OK;
 }
@@ -120,7 +122,7 @@ static const char *dir_fault(const char *dir, uid_t uid, const struct stat *st, 
     const char *way = way_fault(dir, uid, pool);
 
     if (way != NULL) {
-        return apr_psprintf(pool, "%s; wanted: no link of another user on the way", way);
+        return way;
     }
     if (!S_ISDIR(st->st_mode)) {
         return apr_psprintf(pool, "is %s; wanted: a directory (mode 0700, owner uid %ld); move it "
@@ -198,7 +200,7 @@ acme_rv_t acme_dir_check_beside(const char *dir, uid_t uid, apr_pool_t *pool, ac
     }
     way = way_fault(dir, uid, pool);
     if (way != NULL) {
-        return acme_error_set(err, ACME_E_SECURITY, "AC0633", "%s", way);
+        return acme_error_set(err, ACME_E_SECURITY, "AC0633", "%s: %s", dir, way);
     }
     if (!S_ISDIR(st.st_mode) || (st.st_uid != uid && st.st_uid != 0)
         || (st.st_mode & 022) != 0) {

@@ -155,7 +155,8 @@ static void broken(acme_item_t *item, acme_pair_t *pair, const acme_pass_t *pass
     if (pass->journal || (pass->look && pair->state == ACME_PAIR_HIDDEN)) {
         return;
     }
-    if (!repair(item, pair, pass) && item->remark == NULL) {
+    /* What the trouble says need not be said twice. */
+    if (!repair(item, pair, pass) && item->remark == NULL && item->trouble == NULL) {
         remark(item, "AC0651", apr_pstrdup(pass->pool, pair->fault));
     }
 }

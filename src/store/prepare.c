@@ -82,7 +82,7 @@ static void store_check(prepare_t *self)
     acme_rv_t rv;
 
     acme_error_clear(&err);
-    root->trouble = root->trouble_code = NULL;
+    root->trouble = root->trouble_code = root->elsewhere = NULL;
     rv = acme_dir_check(root->store, self->pass.uid, create, &root->warning, self->pass.pool, &err);
     if (rv == ACME_AGAIN) {
         rv = look_for_missing(self, &err);
@@ -287,6 +287,16 @@ static acme_rv_t place_open(prepare_t *self, int which)
     return ACME_OK;
 }
 
+static void tell_place(prepare_t *self, int which)
+{
+    acme_store_root_t *root = self->pass.root;
+
+    if (which != IN_STORE && root->usable && root->elsewhere == NULL) {
+        root->elsewhere = apr_psprintf(self->pass.pool, "placeholders are kept in %s: %s",
+                                       self->place[which].dir, self->place[IN_STORE].err.text);
+    }
+}
+
 /* From the first place that can be had. */
 static acme_rv_t placeholder_find(prepare_t *self, acme_item_t *item, acme_error_t *err)
 {
@@ -309,6 +319,7 @@ static acme_rv_t placeholder_find(prepare_t *self, acme_item_t *item, acme_error
         rv = acme_placeholder_get(&item->cert_file, &item->key_file, &self->placeholders,
                                   place->dir, item->spec, create, self->pass.pool, err);
         if (rv == ACME_OK) {
+            tell_place(self, which);
             return ACME_OK;
         }
         if (rv == ACME_FAIL) {
