@@ -375,10 +375,15 @@ class Httpd:
 
     def get(self, name, path="/", tls=True, timeout=10, headers=(), port=None):
         """One request, one connection."""
+        return self.request(self.open(name, tls, timeout, port), name, path, headers)
+
+    def open(self, name, tls=False, timeout=10, port=None):
         if tls:
-            sock = self.connect(name, timeout=timeout, port=port)
-        else:
-            sock = socket.create_connection((self.address, port or self.http_port), timeout=timeout)
+            return self.connect(name, timeout=timeout, port=port)
+        return socket.create_connection((self.address, port or self.http_port), timeout=timeout)
+
+    def request(self, sock, name, path="/", headers=()):
+        """The last request of an open connection."""
         with sock:
             lines = ["GET %s HTTP/1.1" % path, "Host: %s" % name, "Connection: close", *headers, "", ""]
             sock.sendall("\r\n".join(lines).encode())
@@ -441,20 +446,25 @@ class Httpd:
 
     def get_all_children(self, name, path, timeout=10.0, tls=False):
         """{pid: Reply} with an answer of every child to one plain request."""
-        seen, end = {}, time.monotonic() + timeout
+        seen, end, batch = {}, time.monotonic() + timeout, 4
         while True:
             missing = set(self.children()) - set(seen)
             if seen and not missing:
                 return seen
             assert time.monotonic() < end, "no answer of %s" % sorted(missing)
-            held = [socket.create_connection((self.address, self.http_port), timeout=5) for _ in range(len(seen) % 12)]
+            held = []
             try:
-                reply = self.get(name, path, tls=tls)
-                seen[reply.pid] = reply
-                seen.pop(None, None)
+                # All are open before the first is used: whoever has accepted some leaves the rest to others.
+                for _ in range(batch):
+                    held.append(self.open(name, tls))
+                while held:
+                    reply = self.request(held.pop(), name, path)
+                    seen[reply.pid] = reply
             finally:
                 for sock in held:
                     sock.close()
+            seen.pop(None, None)
+            batch = min(batch + 4, 24)
 
     def owner(self):
         """The pid in the newest line that says who took the owner lock, if that child still runs."""
