@@ -260,14 +260,36 @@ static acme_rv_t judge(int fd, struct stat *st, const char *path, uid_t uid, acm
     return ACME_OK;
 }
 
-static acme_rv_t open_fault(const char *path, int status, acme_error_t *err)
+/* err.status stays EACCES: who only looks may not be meant to see the file. */
+static acme_rv_t denied(const char *path, uid_t uid, acme_error_t *err)
 {
+    int first = err != NULL && err->kind == ACME_E_NONE;
+    struct stat st;
+
+    if (lstat(path, &st) != 0) {
+        return acme_error_system(err, ACME_E_STORE, "AC0638", EACCES, "open %s", path);
+    }
+    acme_error_set(err, ACME_E_STORE, "AC0678", "%s: owner uid %ld, mode %04o: permission denied; "
+                   "wanted: owner uid %ld, mode 0600; remedy: chown %ld '%s' && chmod 0600 '%s'",
+                   path, (long)st.st_uid, (unsigned)(st.st_mode & PERMISSIONS), (long)uid,
+                   (long)uid, path, path);
+    if (first) {
+        err->status = EACCES;
+    }
+    return ACME_FAIL;
+}
+
+static acme_rv_t open_fault(const char *path, int status, uid_t uid, acme_error_t *err)
+{
+    if (status == EACCES) {
+        return denied(path, uid, err);
+    }
     if (status == ELOOP || status == ENXIO || status == EISDIR || status == ENODEV) {
         return acme_error_set(err, ACME_E_SECURITY, "AC0906", "%s is %s; wanted: a regular file; "
                               "move it away", path,
                               status == ELOOP ? "a link" : "no regular file");
     }
-    return acme_error_system(err, ACME_E_STORE, "AC0638", status, "open %s", path);
+    return acme_error_system(err, ACME_E_STORE, "AC0679", status, "open %s", path);
 }
 
 typedef struct {
@@ -333,7 +355,7 @@ static acme_rv_t open_file(int *fd, struct stat *st, const char *path, uid_t uid
 {
     *fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (*fd < 0) {
-        return errno == ENOENT ? ACME_AGAIN : open_fault(path, errno, err);
+        return errno == ENOENT ? ACME_AGAIN : open_fault(path, errno, uid, err);
     }
     return judge(*fd, st, path, uid, err);
 }
@@ -519,7 +541,7 @@ acme_rv_t acme_log_open(int *fd, const char *path, uid_t uid, acme_error_t *err)
     *fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
                0600);
     if (*fd < 0) {
-        return open_fault(path, errno, err);
+        return open_fault(path, errno, uid, err);
     }
     if (judge(*fd, &st, path, uid, err) != ACME_OK) {
         close(*fd);

@@ -1,10 +1,12 @@
 # Licensed under the Apache License, Version 2.0; see LICENSE.
 """Nothing about the machine stops httpd: each bad state is put in place, and it starts, answers, survives SIGUSR1 and says in
 one line what was found where, what is wanted and how it is mended."""
+import contextlib
 import hashlib
 import os
 import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -17,7 +19,6 @@ from lib.authority import Authority, write
 from lib.httpd import Httpd
 
 STRANGER = 12345
-MENDED = "mended by the start itself"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to put the states in place")
 
 
@@ -70,12 +71,20 @@ def template():
 
 
 @pytest.fixture
-def place(make_httpd, template):
+def make_place(make_httpd, template):
     authority, pair, store = template
-    made = Place(make_httpd(children=1), authority)
-    made.pair = pair
-    shutil.copytree(store, made.store)
-    return made
+
+    def make(name="httpd", **options):
+        made = Place(make_httpd(name=re.sub(r"\W+", "-", name), children=1, **options), authority)
+        made.pair = pair
+        shutil.copytree(store, made.store)
+        return made
+    return make
+
+
+@pytest.fixture
+def place(make_place):
+    return make_place()
 
 
 # ---- what can be wrong with the store ----
@@ -239,84 +248,109 @@ class State:
     """put: makes it; path: what the line names, below the store; line: a pattern of the rest; served: is a.test's own
     certificate; same: does -t say the same line (None: nothing; else a pattern)."""
 
-    def __init__(self, put, line, path="", served=True, look="same", alone=True):
-        self.put, self.line, self.path, self.served, self.look, self.alone = put, line, path, served, look, alone
+    def __init__(self, put, line, path="", served=True, look="same"):
+        self.put, self.line, self.path, self.served, self.look = put, line, path, served, look
 
     def pattern(self, place, text=None):
         path = self.path if self.path.startswith("/") else os.path.join(place.httpd.root, self.path)
         return r"AC0\d+: .*" + re.escape(path) + (text or self.line)
 
 
-STORE_IS = r"'?: %s; wanted: .*0700; (remedy: chown 0 '%s' && chmod 0700 '%s'|move it away)"
 NO_FILE = r" is no regular file.*; wanted: a regular file.*; move it away"
 LINK = r" is a link; wanted: a regular file; move it away"
 STATES = {
-    "store 0755": State(mode(0o755), r": owner uid 0, mode 0755; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
-    "store 0750": State(mode(0o750), r": owner uid 0, mode 0750; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
-    "store 0777": State(mode(0o777), r": owner uid 0, mode 0777; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
-    "store 2775": State(mode(0o2775), r": owner uid 0, mode 2775; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
-    "store foreign": State(foreign, r": owner uid 12345, mode 0700; wanted: owner uid 0.*; remedy: chown 0 '", "store"),
-    "store linked": State(linked, r": is a link; wanted: a directory .*; move it away", "store"),
-    "store linked by a stranger": State(linked_by_stranger, r" is a link that belongs to uid 12345; wanted: no link of another user.*; remedy: ", "way"),
-    "store a file": State(a_file, r": is no directory; wanted: a directory .*; move it away", "store", served=False),
-    "store below a file": State(below_a_file, r"/store: .*cannot be made.*; wanted: a directory.*; remedy: ", "file", served=False),
-
-    "log garbage": State(damaged("a.test.crt.pem.upd"), r": damaged, only its intact records count; .*kept in archive/a\.test", "store/a.test.crt.pem.upd", look=None),
-    "log torn": State(truncated_log, r": damaged, only its intact records count; .*kept in archive/a\.test", "store/a.test.crt.pem.upd", look=None),
-    "log of a terabyte": State(huge_log, r" has 1099511627776 bytes, .*; it is replaced", "store/a.test.crt.pem.upd", look=None, alone=False),
-    "log a directory": State(instead("directory", "a.test.crt.pem.upd"), NO_FILE, "store/a.test.crt.pem.upd"),
-    "log a pipe": State(instead("fifo", "a.test.key.pem.upd"), NO_FILE, "store/a.test.key.pem.upd"),
-    "log a socket": State(instead("socket", "a.test.crt.pem.upd"), NO_FILE, "store/a.test.crt.pem.upd"),
-    "log a device": State(instead("device", "a.test.crt.pem.upd"), NO_FILE, "store/a.test.crt.pem.upd"),
-    "log a link": State(instead("link", "a.test.crt.pem.upd"), LINK, "store/a.test.crt.pem.upd"),
-    "log with two links": State(instead("hard link", "a.test.crt.pem.upd"), r" has several links .*; wanted: .*one link; move it away", "store/a.test.crt.pem.upd"),
-    "log foreign": State(instead("foreign", "a.test.crt.pem.upd"), r" belongs to another user \(uid 12345.*; wanted: .*uid 0.*; move it away", "store/a.test.crt.pem.upd"),
-    "overflow log garbage": State(damaged("overflow.upd"), r": damaged, only its intact records count; .*kept in archive/", "store/overflow.upd", look=None),
-
-    "certificate a directory": State(instead("directory", "a.test.crt.pem"), NO_FILE, "store/a.test.crt.pem", served=False),
-    "key a directory": State(instead("directory", "a.test.key.pem"), NO_FILE, "store/a.test.key.pem", served=False),
-    "key a link": State(instead("link", "a.test.key.pem"), LINK, "store/a.test.key.pem", served=False),
-    "pair foreign": State(foreign_pair, r" belongs to another user \(uid 12345.*; wanted: .*uid 0.*; move it away", "store/a.test.crt.pem"),
-    "certificate empty": State(damaged("a.test.crt.pem", b""), r".*; wanted: .*; remedy: ", "store/a.test.crt.pem", served=False),
-    "certificate garbage": State(damaged("a.test.crt.pem"), r".*; wanted: .*; remedy: ", "store/a.test.crt.pem", served=False),
-    "key garbage": State(damaged("a.test.key.pem"), r".*; wanted: .*; remedy: ", "store/a.test.key.pem", served=False),
-    "certificate gone": State(lambda place: os.remove(place.cert), r".*; wanted: .*; remedy: ", "store/a.test.crt.pem", served=False),
-    "pair torn": State(torn_pair, r".*; wanted: .*; remedy: ", "store/a.test.key.pem", served=False),
-    "pair torn, journal": State(torn_pair_with_journal, r": a switch of files that was interrupted is completed", "store", look=None),
-    "pair torn, backup": State(torn_pair_with_backup, r".*the former pair .* was put back", "store/a.test.key.pem", look=r".*a start as the store's owner puts"),
-    "key 0644": State(loose_file("a.test.key.pem"), r" had mode 0644 and has 0600 now: .*consider a new certificate", "store/a.test.key.pem", look=r": mode 0644; wanted: 0600.*; remedy: "),
-    "directory of the pair loose": State(directory_of_cert("loose"), r": owner uid 0, mode 0777; wanted: .*; remedy: ", "pairs"),
-    "directory of the pair foreign": State(directory_of_cert("foreign"), r": owner uid 12345, mode 0755; wanted: .*uid 0.*; remedy: ", "pairs"),
-
-    "account key garbage": State(damaged("account.jwk"), r" is no usable account key: .*; wanted: .*; remedy: ", "store/account.jwk"),
-    "account key empty": State(damaged("account.jwk", b""), r" is no usable account key: .*; wanted: .*; remedy: ", "store/account.jwk"),
-    "account key torn": State(damaged("account.jwk", b'{"kty":"EC","crv":"P-256","x":"'), r" is no usable account key: .*; wanted: .*; remedy: ", "store/account.jwk"),
-    "account key a directory": State(instead("directory", "account.jwk"), NO_FILE, "store/account.jwk"),
-    "account key a link": State(instead("link", "account.jwk"), LINK, "store/account.jwk"),
-    "account key 0644": State(loose_file("account.jwk"), r" had mode 0644 and has 0600 now: .*consider a new one", "store/account.jwk", look=None),
-    "account log a directory": State(instead("directory", "account.jwk.upd"), NO_FILE, "store/account.jwk.upd", look=None),
-
-    "journal garbage": State(damaged("journal"), r" was not intact and is now .*journal\.rej", "store/journal", look=None),
-    "journal a directory": State(instead("directory", "journal"), r" was not intact and is now .*journal\.rej", "store/journal", look=None),
-    "lock a directory": State(instead("directory", "lock"), r": cannot be used as lock file: .*", "store/lock", look=None),
-    "lock a link": State(instead("link", "lock"), r": cannot be used as lock file: .*", "store/lock", look=None),
-    "placeholders a file": State(instead("file", "placeholder"), r": owner uid 0, mode 100600; wanted: a directory.*; move it away", "store/placeholder", look=None),
-    "placeholders foreign": State(instead("foreign", "placeholder"), r": owner uid 12345.*; wanted: a directory.*; move it away", "store/placeholder", look=None),
-
-    "CA file gone": State(ca_file("gone"), r": does not exist; wanted: PEM certificates .*until this is mended", "ca.pem"),
-    "CA file a directory": State(ca_file("directory"), r": is no regular file; wanted: PEM certificates", "ca.pem"),
-    "CA file empty": State(ca_file("empty"), r": is empty; wanted: PEM certificates", "ca.pem"),
-    "CA file garbage": State(ca_file("garbage"), r": .*; wanted: PEM certificates", "ca.pem"),
-    "CA file of 50 MB": State(ca_file("large"), r": is larger than 16 MB; wanted: PEM certificates", "ca.pem"),
-    "CA file closed": State(ca_file("closed"), r": .* has owner uid 0 and mode 0600; wanted: readable by .*; remedy: chmod a\+r '", "ca.pem"),
+    "store": {
+        "store 0755": State(mode(0o755), r": owner uid 0, mode 0755; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
+        "store 0750": State(mode(0o750), r": owner uid 0, mode 0750; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
+        "store 0777": State(mode(0o777), r": owner uid 0, mode 0777; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
+        "store 2775": State(mode(0o2775), r": owner uid 0, mode 2775; wanted: .*mode 0700; remedy: .*chmod 0700 '", "store"),
+        "store foreign": State(foreign, r": owner uid 12345, mode 0700; wanted: owner uid 0.*; remedy: chown 0 '", "store"),
+        "store linked": State(linked, r": is a link; wanted: a directory .*; move it away", "store"),
+        "store linked by a stranger": State(linked_by_stranger, r" is a link that belongs to uid 12345; wanted: no link of another user.*; remedy: ", "way"),
+        "store a file": State(a_file, r": is no directory; wanted: a directory .*; move it away", "store", served=False),
+        "store below a file": State(below_a_file, r"/store: .*cannot be made.*; wanted: a directory.*; remedy: ", "file", served=False),
+    },
+    "log": {
+        "log garbage": State(damaged("a.test.crt.pem.upd"), r": damaged, only its intact records count; .*kept in archive/a\.test", "store/a.test.crt.pem.upd", look=None),
+        "log torn": State(truncated_log, r": damaged, only its intact records count; .*kept in archive/a\.test", "store/a.test.crt.pem.upd", look=None),
+        "log of a terabyte": State(huge_log, r" has 1099511627776 bytes, .*; it is replaced", "store/a.test.crt.pem.upd", look=None),
+        "log a directory": State(instead("directory", "a.test.crt.pem.upd"), NO_FILE, "store/a.test.crt.pem.upd"),
+        "log a pipe": State(instead("fifo", "a.test.key.pem.upd"), NO_FILE, "store/a.test.key.pem.upd"),
+        "log a socket": State(instead("socket", "a.test.crt.pem.upd"), NO_FILE, "store/a.test.crt.pem.upd"),
+        "log a device": State(instead("device", "a.test.crt.pem.upd"), NO_FILE, "store/a.test.crt.pem.upd"),
+        "log a link": State(instead("link", "a.test.crt.pem.upd"), LINK, "store/a.test.crt.pem.upd"),
+        "log with two links": State(instead("hard link", "a.test.crt.pem.upd"), r" has several links .*; wanted: .*one link; move it away", "store/a.test.crt.pem.upd"),
+        "log foreign": State(instead("foreign", "a.test.crt.pem.upd"), r" belongs to another user \(uid 12345.*; wanted: .*uid 0.*; move it away", "store/a.test.crt.pem.upd"),
+        "overflow log garbage": State(damaged("overflow.upd"), r": damaged, only its intact records count; .*kept in archive/", "store/overflow.upd", look=None),
+    },
+    "pair": {
+        "certificate a directory": State(instead("directory", "a.test.crt.pem"), NO_FILE, "store/a.test.crt.pem", served=False),
+        "key a directory": State(instead("directory", "a.test.key.pem"), NO_FILE, "store/a.test.key.pem", served=False),
+        "key a link": State(instead("link", "a.test.key.pem"), LINK, "store/a.test.key.pem", served=False),
+        "pair foreign": State(foreign_pair, r" belongs to another user \(uid 12345.*; wanted: .*uid 0.*; move it away", "store/a.test.crt.pem"),
+        "certificate empty": State(damaged("a.test.crt.pem", b""), r".*; wanted: .*; remedy: ", "store/a.test.crt.pem", served=False),
+        "certificate garbage": State(damaged("a.test.crt.pem"), r".*; wanted: .*; remedy: ", "store/a.test.crt.pem", served=False),
+        "key garbage": State(damaged("a.test.key.pem"), r".*; wanted: .*; remedy: ", "store/a.test.key.pem", served=False),
+        "certificate gone": State(lambda place: os.remove(place.cert), r".*; wanted: .*; remedy: ", "store/a.test.crt.pem", served=False),
+        "pair torn": State(torn_pair, r".*; wanted: .*; remedy: ", "store/a.test.key.pem", served=False),
+        "pair torn, journal": State(torn_pair_with_journal, r": a switch of files that was interrupted is completed", "store", look=None),
+        "pair torn, backup": State(torn_pair_with_backup, r".*the former pair .* was put back", "store/a.test.key.pem", look=r".*a start as the store's owner puts"),
+        "key 0644": State(loose_file("a.test.key.pem"), r" had mode 0644 and has 0600 now: .*consider a new certificate", "store/a.test.key.pem", look=r": mode 0644; wanted: 0600.*; remedy: "),
+        "directory of the pair loose": State(directory_of_cert("loose"), r": owner uid 0, mode 0777; wanted: .*; remedy: ", "pairs"),
+        "directory of the pair foreign": State(directory_of_cert("foreign"), r": owner uid 12345, mode 0755; wanted: .*uid 0.*; remedy: ", "pairs"),
+    },
+    "account": {
+        "account key garbage": State(damaged("account.jwk"), r" is no usable account key: .*; wanted: .*; remedy: ", "store/account.jwk"),
+        "account key empty": State(damaged("account.jwk", b""), r" is no usable account key: .*; wanted: .*; remedy: ", "store/account.jwk"),
+        "account key torn": State(damaged("account.jwk", b'{"kty":"EC","crv":"P-256","x":"'), r" is no usable account key: .*; wanted: .*; remedy: ", "store/account.jwk"),
+        "account key a directory": State(instead("directory", "account.jwk"), NO_FILE, "store/account.jwk"),
+        "account key a link": State(instead("link", "account.jwk"), LINK, "store/account.jwk"),
+        "account key 0644": State(loose_file("account.jwk"), r" had mode 0644 and has 0600 now: .*consider a new one", "store/account.jwk", look=None),
+        "account log a directory": State(instead("directory", "account.jwk.upd"), NO_FILE, "store/account.jwk.upd", look=None),
+    },
+    "odds and ends": {
+        "journal garbage": State(damaged("journal"), r" was not intact and is now .*journal\.rej", "store/journal", look=None),
+        "journal a directory": State(instead("directory", "journal"), r" was not intact and is now .*journal\.rej", "store/journal", look=None),
+        "lock a directory": State(instead("directory", "lock"), r": cannot be used as lock file: .*", "store/lock", look=None),
+        "lock a link": State(instead("link", "lock"), r": cannot be used as lock file: .*", "store/lock", look=None),
+        "placeholders a file": State(instead("file", "placeholder"), r": owner uid 0, mode 100600; wanted: a directory.*; move it away", "store/placeholder", look=None),
+        "placeholders foreign": State(instead("foreign", "placeholder"), r": owner uid 12345.*; wanted: a directory.*; move it away", "store/placeholder", look=None),
+    },
+    "CA file": {
+        "CA file gone": State(ca_file("gone"), r": does not exist; wanted: PEM certificates .*until this is mended", "ca.pem"),
+        "CA file a directory": State(ca_file("directory"), r": is no regular file; wanted: PEM certificates", "ca.pem"),
+        "CA file empty": State(ca_file("empty"), r": is empty; wanted: PEM certificates", "ca.pem"),
+        "CA file garbage": State(ca_file("garbage"), r": .*; wanted: PEM certificates", "ca.pem"),
+        "CA file of 50 MB": State(ca_file("large"), r": is larger than 16 MB; wanted: PEM certificates", "ca.pem"),
+        "CA file closed": State(ca_file("closed"), r": .* has owner uid 0 and mode 0600; wanted: readable by .*; remedy: chmod a\+r '", "ca.pem"),
+    },
 }
 
 
-@pytest.mark.parametrize("name", STATES)
-def test_starts_answers_and_survives(place, name):
-    state, httpd = STATES[name], place.httpd
+class Several:
+    """Failures of many servers, each under its name."""
+
+    def __init__(self):
+        self.failed = {}
+
+    @contextlib.contextmanager
+    def named(self, name):
+        if name in self.failed:
+            yield False
+            return
+        try:
+            yield True
+        except AssertionError as error:
+            self.failed[name] = str(error)[:3000]
+
+    def check(self):
+        assert not self.failed, "\n".join("==== %s\n%s" % item for item in self.failed.items())
+
+
+def start_in(place, state):
+    """-t first, which tells it too and exits with 0; then the start."""
+    httpd = place.httpd
     state.put(place)
-    before = contents(place.jwk)
     told = httpd.configtest()
     assert told.returncode == 0, told.stdout
     if state.look is not None:
@@ -327,10 +361,38 @@ def test_starts_answers_and_survives(place, name):
     lines = [line for line in httpd.log_lines(state.pattern(place)) if "next try at" not in line]
     assert len(lines) == 1, "\n".join(lines or httpd.log_lines("acmeclient:"))
     assert re.search(r"acmeclient:(notice|warn|error)\]", lines[0])
-    httpd.graceful()
-    place.check_answers(state.served)
-    if "account" in name and "0644" not in name:
-        assert contents(place.jwk) == before, "the account key was touched"
+
+
+@pytest.mark.parametrize("group", STATES)
+def test_starts_answers_and_survives(make_place, group):
+    """Servers beside each other, one a state: most of the time of a restart is waiting."""
+    places, several = {name: make_place(name) for name in STATES[group]}, Several()
+    for name, state in STATES[group].items():
+        with several.named(name):
+            start_in(places[name], state)
+    for name, place in places.items():
+        with several.named(name) as go_on:
+            if go_on:
+                place.httpd.graceful(wait=False)
+    for name, state in STATES[group].items():
+        with several.named(name) as go_on:
+            if go_on:
+                httpd = places[name].httpd
+                assert util.wait_for(lambda: not httpd.running() or len(httpd.log_lines("resuming normal operations")) == 2, 20)
+                assert httpd.running(), httpd.log()[-3000:]
+                places[name].check_answers(state.served)
+    util.kill([place.httpd.pid for place in places.values() if place.httpd.running()], signal.SIGTERM)
+    several.check()
+
+
+@pytest.mark.parametrize("kind", [k for k in STATES["account"] if "0644" not in k and "log" not in k])
+def test_account_key_is_left_alone(place, kind):
+    """Whatever is in its place is there afterwards, byte for byte."""
+    STATES["account"][kind].put(place)
+    before = contents(place.jwk)
+    place.httpd.start()
+    place.httpd.stop()
+    assert contents(place.jwk) == before
 
 
 def contents(path):
@@ -340,3 +402,211 @@ def contents(path):
         return None
     with open(path, "rb") as file:
         return file.read()
+
+
+# ---- what is no fault ----
+
+def untold(httpd):
+    """Nobody is bothered."""
+    return not httpd.log_lines(r"acmeclient:(warn|error).*AC0[16]\d\d:")
+
+
+def test_missing_store_is_made(place):
+    """With its parents; 0700, for the user httpd was started as."""
+    httpd = place.httpd
+    shutil.rmtree(place.store)
+    httpd.conf("AcmeStoreDir %s/var/lib/state/acmeclient/" % httpd.root)
+    httpd.start()
+    made = os.path.join(httpd.root, "var/lib/state/acmeclient")
+    assert stat.S_IMODE(os.stat(made).st_mode) == 0o700 and os.stat(made).st_uid == 0
+    assert stat.S_IMODE(os.stat(os.path.dirname(made)).st_mode) == 0o755
+    assert httpd.get("a.test").status == 503 and httpd.handshake("a.test").names == ["a.test"]
+    httpd.graceful()
+    assert httpd.get("a.test").status == 503
+
+
+def setgid(place):
+    os.chmod(place.store, 0o2700)
+
+
+def below_roots_link(place):
+    """People move /var/lib."""
+    os.mkdir(os.path.join(place.httpd.root, "moved"))
+    os.rename(place.store, os.path.join(place.httpd.root, "moved", "store"))
+    os.symlink("moved", os.path.join(place.httpd.root, "way"))
+    place.httpd.clear()
+    Place.__init__(place, place.httpd, place.authority)
+    place.httpd.conf("AcmeStoreDir %s/way/store" % place.httpd.root)
+
+
+def strays(place):
+    for name in ("README", "old.test.crt.pem", "c.test.crt.pem.upd", ".hidden", "a.test.crt.pem.dpkg-old"):
+        write(place.file(name), b"stray\n")
+    os.makedirs(place.file("lost+found/deeper"))
+
+
+@pytest.mark.parametrize("put", [setgid, strays])
+def test_is_no_fault(place, put):
+    put(place)
+    pair = place.pair
+    place.httpd.start()
+    assert place.httpd.handshake("a.test").serial == pair.serial
+    assert untold(place.httpd), place.httpd.log()
+
+
+def test_store_behind_roots_link_is_used(place):
+    pair = place.pair
+    below_roots_link(place)
+    place.httpd.start()
+    assert place.httpd.handshake("a.test").serial == pair.serial and place.httpd.log_lines("owner is pid")
+    assert not place.httpd.log_lines("AC0106")
+
+
+def test_parent_others_may_write_is_a_warning(place):
+    """Mounted volumes look like that: the store is used."""
+    os.chmod(place.httpd.root, 0o775)
+    told = place.httpd.configtest()
+    assert told.returncode == 0 and re.search(r"acmeclient:warn.*%s, the parent of the store.*mode 0775" % place.httpd.root, told.stdout)
+    place.httpd.start()
+    assert len(place.httpd.log_lines(r"acmeclient:warn.*the parent of the store.*mode 0775")) == 1
+    place.check_answers()
+    assert place.httpd.wait_log("owner is pid")
+
+
+# ---- disks ----
+
+def mounted(place, script):
+    """httpd runs in a mount namespace of its own, made by a shell script with $STORE."""
+    place.httpd.env["STORE"] = place.store
+    place.httpd.wrapper = ["unshare", "-m", "sh", "-ec", script + '; exec "$@"', "sh"]
+    if subprocess.run(["unshare", "-m", "sh", "-c", "mount -t tmpfs none /mnt"], stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("no mount namespaces here")
+
+
+def test_read_only_store(place):
+    mounted(place, 'mount --bind "$STORE" "$STORE"; mount -o remount,bind,ro "$STORE"')
+    place.httpd.start()
+    place.check_answers()
+    lines = place.httpd.log_lines(r"acmeclient:error.*%s: is on a read-only file system; wanted: .*; remedy: " % place.store)
+    assert len(lines) == 1, place.httpd.log()
+    place.httpd.graceful()
+    place.check_answers()
+
+
+def test_full_store(place):
+    """Not a byte is left: what is there is served, and nothing is lost."""
+    mounted(place, 'mount -t tmpfs -o size=256k,mode=700 none "$STORE.full"; cp -a "$STORE/." "$STORE.full"; '
+                   'rm "$STORE.full/account.jwk"; mount --move "$STORE.full" "$STORE"; '
+                   'dd if=/dev/zero of="$STORE/ballast" bs=4k 2>/dev/null || true')
+    os.mkdir(place.store + ".full")
+    place.httpd.start()
+    place.check_answers()
+    lines = place.httpd.log_lines(r"acmeclient:error.*%s: no account key could be made: .*No space left" % place.jwk)
+    assert len(lines) == 1, place.httpd.log()
+    place.httpd.graceful()
+    place.check_answers()
+
+
+# ---- descriptors ----
+
+def test_few_descriptors(make_httpd, make_pebble):
+    """A limit that even root cannot raise: certificates share one log, are ordered, adopted and served."""
+    httpd = make_httpd(children=1)
+    pebble = make_pebble(httpd)
+    httpd.use_ca(pebble)
+    for i in range(4):
+        httpd.vhost("v%d.test" % i)
+    httpd.wrapper = ["prlimit", "--nofile=64"]
+    httpd.start()
+    serials = [httpd.wait_live("v%d.test" % i, pebble).serial for i in range(4)]
+    assert os.path.getsize(os.path.join(httpd.store, "overflow.upd")) > 0
+    httpd.graceful()
+    assert [httpd.handshake("v%d.test" % i).serial for i in range(4)] == serials
+    assert all(os.path.exists(os.path.join(httpd.store, "v%d.test.crt.pem" % i)) for i in range(4))
+
+
+# ---- it comes and goes ----
+
+SOME = [("store", "store 0755"), ("store", "store foreign"), ("log", "log a directory"), ("pair", "pair torn"), ("account", "account key garbage"),
+        ("odds and ends", "lock a directory"), ("CA file", "CA file gone")]
+
+
+def comes_and_goes(place, states):
+    """Each state while the server runs; the next restart meets it, the one after that finds all well."""
+    httpd = place.httpd
+    httpd.start()
+    kept = place.store + ".kept"
+    shutil.copytree(place.store, kept)
+    for group, name in states:
+        state = STATES[group][name]
+        state.put(place)
+        httpd.graceful()
+        place.check_answers(state.served)
+        shutil.rmtree(place.store)
+        shutil.copytree(kept, place.store)
+        shutil.rmtree(place.ca_file, ignore_errors=True)
+        write(place.ca_file, place.authority.issue(["ca.test"]).chain, 0o644)
+    httpd.graceful()
+    place.check_answers()
+
+
+def test_comes_and_goes_while_it_runs(place):
+    comes_and_goes(place, SOME)
+
+
+@pytest.mark.sweep
+def test_every_state_comes_and_goes(place):
+    elsewhere = ("store linked by a stranger", "store below a file", "directory of the pair loose", "directory of the pair foreign", "store linked", "store a file")
+    comes_and_goes(place, [(group, name) for group in STATES for name in STATES[group]
+                           if name not in elsewhere and not name.startswith("pair torn, ")])
+
+
+def test_orders_again_when_it_is_mended(make_httpd, make_pebble):
+    """A loose store: nothing is ordered. The command of the line, a graceful restart: a certificate."""
+    httpd = make_httpd(children=1)
+    pebble = make_pebble(httpd)
+    httpd.use_ca(pebble)
+    httpd.vhost("a.test")
+    os.mkdir(httpd.store)
+    os.chmod(httpd.store, 0o755)
+    httpd.start()
+    (line,) = httpd.log_lines("AC0106")
+    assert httpd.get("a.test").status == 503 and os.listdir(httpd.store) == []
+    subprocess.run(line.split("remedy: ")[1], shell=True, check=True)
+    httpd.graceful()
+    httpd.wait_live("a.test", pebble)
+
+
+# ---- not as root ----
+
+def test_without_root_the_same_rules_hold(place):
+    """A container's server: the store is that user's, and what is unreadable is really so."""
+    httpd = place.httpd
+    httpd.wrapper = ["setpriv", "--reuid=%d" % STRANGER, "--regid=%d" % STRANGER, "--clear-groups"]
+    for directory, _, files in os.walk(httpd.root):
+        for name in [directory] + [os.path.join(directory, f) for f in files]:
+            os.chown(name, STRANGER, STRANGER)
+    os.chmod(place.jwk, 0)
+    os.chmod(place.cert + ".upd", 0)
+    httpd.start()
+    place.check_answers()
+    for path in (place.jwk, place.cert + ".upd"):
+        lines = httpd.log_lines(r"acmeclient:error.*%s: owner uid %d, mode 0000: permission denied; wanted: .*mode 0600; remedy: " % (path, STRANGER))
+        assert len(lines) == 1, httpd.log()
+    httpd.graceful()
+    place.check_answers()
+
+
+# ---- modules that are not there ----
+
+def test_without_mod_ssl(make_httpd):
+    """SSLEngine is then an unknown directive, as it is without this module."""
+    httpd = make_httpd()
+    httpd.modules = [name for name in httpd.modules if name != "ssl"]
+    httpd.vhost("a.test")
+    result = httpd.configtest()
+    assert result.returncode != 0 and "SSLEngine" in result.stdout and "mod_ssl" in result.stdout
+    httpd.clear()
+    httpd.conf("AcmeEngine on\n<AcmeCertificate a.test>\n</AcmeCertificate>")
+    result = httpd.configtest()
+    assert "SSLEngine" not in result.stdout and result.returncode in (0, 1) and "signal" not in result.stdout

@@ -170,8 +170,8 @@ class Httpd:
         lines += [self._mpm_lines(), "Listen %s:%d" % (self.address, self.http_port),
                   "Listen %s:%d" % (self.address, self.https_port), "DocumentRoot %s/htdocs" % self.root,
                   "<Directory %s/htdocs>" % self.root, "    Require all granted", "</Directory>",
-                  'LogFormat "%P %v %>s %U" pid', "CustomLog access.log pid", "Timeout 10", "KeepAliveTimeout 3",
-                  "SSLSessionCache shmcb:run/ssl_scache(512000)"]
+                  'LogFormat "%P %v %>s %U" pid', "CustomLog access.log pid", "Timeout 10", "KeepAliveTimeout 3"]
+        lines += ["SSLSessionCache shmcb:run/ssl_scache(512000)"] if "ssl" in self.modules else []
         lines += self._conf
         if self._raw is not None:
             lines.append(self._raw)
