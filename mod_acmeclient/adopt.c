@@ -71,9 +71,10 @@ static void raise_descriptor_limit(apr_int64_t wanted)
 
 /* ---- what can be read by those who have to ---- */
 
-static int may(const struct stat *st, uid_t uid, gid_t gid, mode_t owner, mode_t group, mode_t other)
+/* bits: S_IRUSR and its like, of the owner. */
+static int may(const struct stat *st, uid_t uid, gid_t gid, mode_t bits)
 {
-    return (st->st_mode & (st->st_uid == uid ? owner : st->st_gid == gid ? group : other)) != 0;
+    return (st->st_mode & (bits >> (st->st_uid == uid ? 0 : st->st_gid == gid ? 3 : 6))) != 0;
 }
 
 /* NULL, or what on the way to the file the user of the children cannot pass. */
@@ -86,11 +87,11 @@ static const char *closed_to_children(const char *path, struct stat *st, apr_poo
 
     for (; at; at = strchr(at + 1, '/')) {
         dir = apr_pstrmemdup(pool, path, (apr_size_t)(at - path));
-        if (stat(dir, st) == 0 && !may(st, uid, gid, S_IXUSR, S_IXGRP, S_IXOTH)) {
+        if (stat(dir, st) == 0 && !may(st, uid, gid, S_IXUSR)) {
             return dir;
         }
     }
-    return stat(path, st) == 0 && !may(st, uid, gid, S_IRUSR, S_IRGRP, S_IROTH) ? path : NULL;
+    return stat(path, st) == 0 && !may(st, uid, gid, S_IRUSR) ? path : NULL;
 }
 
 /* Trust anchors are loaded by the owner, later; here it is only told what it will meet. */
@@ -115,16 +116,16 @@ static int ca_files_tell(const acmod_run_t *run, apr_pool_t *pool)
         acme_error_clear(&err);
         closed = closed_to_children(ca->ca_file, &st, pool);
         if (acme_tls_trust_create(&trust, ca->ca_file, sub, &err) != ACME_OK) {
-            acme_log(&run->log, ACME_LOG_ERR, err.code, ca->name, "%s; it gets no request until this "
-                     "is mended", err.text);
+            acme_log(&run->log, ACME_LOG_ERR, err.code, ca->name,
+                     "%s; it gets no request until this is mended", err.text);
             found++;
         }
         else if (closed) {
-            acme_log(&run->log, ACME_LOG_ERR, "AC0122", ca->name, "AcmeCAFile %s: %s has owner uid "
-                     "%ld and mode %04o; wanted: readable by the user of the children; remedy: "
-                     "chmod a+%s '%s'; it gets no request until this is mended", ca->ca_file, closed,
-                     (long)st.st_uid, (unsigned)(st.st_mode & 07777),
-                     closed == ca->ca_file ? "r" : "x", closed);
+            acme_log(&run->log, ACME_LOG_ERR, "AC0122", ca->name,
+                     "AcmeCAFile %s: %s has owner uid %ld and mode %04o; wanted: readable by the "
+                     "user of the children; remedy: chmod a+%s '%s'; it gets no request until "
+                     "this is mended", ca->ca_file, closed, (long)st.st_uid,
+                     (unsigned)(st.st_mode & 07777), closed == ca->ca_file ? "r" : "x", closed);
             found++;
         }
         apr_pool_clear(sub);

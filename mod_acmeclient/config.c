@@ -486,8 +486,8 @@ static const char *check_section(cmd_parms *cmd, const acmod_server_t *sc,
         const acmod_settings_t *other = APR_ARRAY_IDX(sections, i, const acmod_settings_t *);
 
         if (acme_ascii_casecmp(other->label, label) == 0) {
-            return apr_psprintf(cmd->pool, "\"%s\" is there twice, first at %s; allowed: one section "
-                                "a label", label, other->where);
+            return apr_psprintf(cmd->pool, "\"%s\" is there twice, first at %s; allowed: one "
+                                "section a label", label, other->where);
         }
     }
     *text = label;

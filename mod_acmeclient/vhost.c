@@ -107,16 +107,17 @@ static const char *resolved(form_t *form, const char *path)
     return out;
 }
 
-/* One spelling for a file, also for one that is not there yet: links and // resolved. Directories are
- * asked for once. */
+/* One spelling for a file, also for one that is not there yet: links and // resolved. Directories
+ * are asked for once. */
 static const char *real_path(form_t *form, const char *path)
 {
     const char *slash = strrchr(path, '/');
     const char *dir, *real;
     apr_finfo_t info;
 
-    if (!slash || (apr_stat(&info, path, APR_FINFO_TYPE | APR_FINFO_LINK, form->ptemp) == APR_SUCCESS
-                   && info.filetype == APR_LNK)) {
+    info.filetype = APR_NOFILE;
+    (void)apr_stat(&info, path, APR_FINFO_TYPE | APR_FINFO_LINK, form->ptemp);
+    if (!slash || info.filetype == APR_LNK) {
         return resolved(form, path);
     }
     dir = apr_pstrmemdup(form->ptemp, path, (apr_size_t)(slash - path) + 1);
@@ -562,7 +563,8 @@ static acmod_placeholder_t placeholder_of(const acmod_server_t *sc, const draft_
     if ((!value->args || value->inherited) && draft->outer) {
         value = value_of(draft, ACMOD_AcmePlaceholder);
     }
-    return value->args && acme_ascii_casecmp(APR_ARRAY_IDX(value->args, 0, const char *), "serve") == 0
+    return value->args
+           && acme_ascii_casecmp(APR_ARRAY_IDX(value->args, 0, const char *), "serve") == 0
            ? ACMOD_PLACEHOLDER_SERVE : ACMOD_PLACEHOLDER_503;
 }
 
@@ -673,8 +675,8 @@ static void remarks_on_unused(form_t *form, server_rec *s, const acmod_server_t 
 
         if (value->args && !value->inherited && s->is_virtual && i != ACMOD_AcmeEngine
             && i != ACMOD_AcmeUse && i != ACMOD_AcmePlaceholder && i != ACMOD_AcmeCommonName) {
-            remark(form, APLOG_WARNING, "AC0120", s, "%s: %s (%s) has no effect: its certificate is "
-                   "that of <AcmeCertificate %s> (%s)", words_of_server(form, s),
+            remark(form, APLOG_WARNING, "AC0120", s, "%s: %s (%s) has no effect: its certificate "
+                   "is that of <AcmeCertificate %s> (%s)", words_of_server(form, s),
                    acmod_directive_name((acmod_directive_t)i), value->where,
                    draft->settings->label, draft->where);
         }
@@ -947,8 +949,8 @@ static void static_files(form_t *form)
             }
         }
         if (sc->vhost && sc->vhost->has_static) {
-            remark(form, APLOG_NOTICE, "AC0118", s, "%s names a certificate of its own: it is served "
-                   "until there is a managed one, then the managed one alone",
+            remark(form, APLOG_NOTICE, "AC0118", s, "%s names a certificate of its own: it is "
+                   "served until there is a managed one, then the managed one alone",
                    words_of_server(form, s));
         }
     }

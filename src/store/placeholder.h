@@ -5,11 +5,11 @@
 #include "protocol/spec.h"
 #include "store/dir.h"
 
-/* Placeholders: DIR/ID.crt.pem and DIR/ID.key.pem, self-signed, made once and kept. The file holds the
- * certificate twice, the second time as the issuer that mod_ssl looks for. The first line
+/* Placeholders: DIR/ID.crt.pem and DIR/ID.key.pem, self-signed, made once and kept. The first line
  * of the certificate's file is a stamp: digests of the names, of the key's file and of the rest of
  * the certificate's, and the end of validity. So an intact pair is known without an operation on a
- * key, and neither file has to be synced: a torn one is made again. */
+ * key, and neither file has to be synced: a torn one is made again. The certificate stands there
+ * twice, the second time as the issuer that mod_ssl looks for. */
 
 /* DIR: made 0700 in a directory that only uid or root may write. ACME_FAIL: not to be had. */
 acme_rv_t acme_placeholder_dir(const char *dir, uid_t uid, apr_pool_t *scratch, acme_error_t *err);
