@@ -44,7 +44,7 @@ skip() { skipped=$((skipped + $1)); printf 'skipped: %s\n' "$2" >>"$reasons"; }
 clock() { printf '[%3d s] ' $(($(date +%s) - started)); }
 
 # ---- what is needed ----
-need $BUILD_PACKAGES clang clang-format git ca-certificates openssl python3 python3-pytest python3-cryptography \
+need $BUILD_PACKAGES clang clang-format git ca-certificates openssl python3 python3-pytest python3-pytest-xdist python3-cryptography \
     pebble curl strace faketime procps iproute2
 rt=libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev
 if test -n "$sweep" && apt-cache show "$rt" >/dev/null 2>&1; then need "$rt"; fi
@@ -128,7 +128,25 @@ count() {
 build gcc 400 --enable-werror
 build clang 400 CC=clang --enable-werror
 build asan 600 --enable-werror --enable-sanitizers CFLAGS='-O1 -g'
-if test -n "$sweep"; then build tsan 900 --enable-werror --enable-sanitizers=thread CFLAGS='-O1 -g'; fi
+
+# ThreadSanitizer: what has threads.
+clock; echo "tsan: configure, make, unit tests of what has threads"
+mkdir "$work/tsan"
+if (cd "$work/tsan" && ../src/configure --enable-werror --enable-sanitizers=thread CFLAGS='-O1 -g' &&
+    make -j2 all test/unit/unit) >"$work/tsan.log" 2>&1; then
+    pass 1
+    (cd "$work/tsan" && CK_TIMEOUT_MULTIPLIER=5 TSAN_OPTIONS=report_thread_leaks=0 timeout -k 10 600 \
+        test/unit/unit net transport board staging presenter session client manager) >"$work/tsan-check.log" 2>&1
+    unit=$(grep -E '^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+' "$work/tsan-check.log" | tail -1)
+    echo "        unit: ${unit:-no result}"
+    case $unit in
+    "100%: "*) pass "$(echo "$unit" | sed 's/.*Checks: \([0-9]*\).*/\1/')" ;;
+    *) tail -40 "$work/tsan-check.log" | cut -c1-300; wrong 1 "tsan: unit tests" ;;
+    esac
+else
+    tail -20 "$work/tsan.log"
+    wrong 1 "tsan: build"
+fi
 
 clock; echo "make install, make distcheck"
 if (cd "$work/gcc" && make install DESTDIR="$work/dest" && find "$work/dest" -name mod_acmeclient.so | grep . &&
@@ -179,11 +197,14 @@ $(grep '^SKIPPED' "$work/$name.log" | cut -c1-200 | sed 's/^/    /')"
 if test -n "$sweep"; then
     pytest_run pytest gcc 7200 --sweep
 else
-    pytest_run pytest gcc 900
+    pytest_run pytest gcc 900 -n 3 -m "not alone"
+    pytest_run pytest-alone gcc 600 -m alone
 fi
-# The first certificate once more, with every access to memory watched.
+# All of it once more with every access to memory watched; swap and owner with those of threads.
 ACMECLIENT_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"; export ACMECLIENT_PRELOAD
-pytest_run pytest-asan asan 300 test_first.py
+pytest_run pytest-asan asan 900 -n 3 -m "not alone"
+ACMECLIENT_PRELOAD=$(gcc -print-file-name=libtsan.so)
+pytest_run pytest-tsan tsan 300 -n 2 -m "not alone" test_first.py test_swap.py
 unset ACMECLIENT_PRELOAD
 
 # ---- the demo ----

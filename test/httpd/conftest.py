@@ -18,6 +18,7 @@ from lib.pebble import Pebble  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "sweep: takes long; only with --sweep")
+    config.addinivalue_line("markers", "alone: measures time, so that nothing else should run beside it")
 
 
 def pytest_addoption(parser):
