@@ -11,7 +11,7 @@ from lib.httpd import logged_at
 
 NAMES = ["n%02d.test" % n for n in range(20)]
 BAD, OTHERS = NAMES[7], NAMES[:7] + NAMES[8:]
-EACH_REQUEST = 0.1  # what the CA takes to answer, so that the time is made of waiting and not of this machine's load
+EACH_REQUEST = 0.07  # what the CA takes to answer, so that the time is made of waiting and not of this machine's load
 
 
 def stalling_ca(httpd, chaos, make_chaos):
