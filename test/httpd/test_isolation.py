@@ -9,6 +9,8 @@ import pytest
 from lib import util
 from lib.httpd import logged_at
 
+pytestmark = pytest.mark.alone
+
 NAMES = ["n%02d.test" % n for n in range(20)]
 BAD, OTHERS = NAMES[7], NAMES[:7] + NAMES[8:]
 EACH_REQUEST = 0.07  # what the CA takes to answer, so that the time is made of waiting and not of this machine's load

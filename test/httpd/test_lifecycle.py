@@ -105,11 +105,13 @@ def exits(make_httpd, make_pebble, make_chaos, mpm, owners_wanted):
     return len([pid for pid in seen if not util.running(pid)])
 
 
+@pytest.mark.alone
 def test_owner_exits_inside_openssl(make_httpd, make_pebble, make_chaos, mpm):
     """No crash, no core, nobody killed by the parent, and the lock passed on in 2 s."""
     assert exits(make_httpd, make_pebble, make_chaos, mpm, OWNERS if mpm != "prefork" else OWNERS * 7 // 5) >= EXITS
 
 
+@pytest.mark.alone
 @pytest.mark.sweep
 def test_a_thousand_exits(make_httpd, make_pebble, make_chaos, mpm):
     assert exits(make_httpd, make_pebble, make_chaos, mpm, 334) >= 334
@@ -173,6 +175,7 @@ def test_children_that_live_short(make_httpd, make_pebble, make_chaos, mpm):
     check_clean(httpd)
 
 
+@pytest.mark.alone
 def test_pinned_owner_gives_up(make_httpd, make_pebble, make_chaos, mpm):
     """A download of hours keeps the old owner's process; the lock, its workers and its configuration go within 2 s."""
     httpd = make_httpd(mpm=mpm)

@@ -86,7 +86,7 @@ def test_renewed_when_announced_and_not_before(make_httpd, make_pebble, make_cha
 def test_renewal_while_serving(make_httpd, make_pebble):
     """Real time, a short lifetime: no handshake fails, no process goes, and the new one is in all children."""
     httpd = make_httpd()
-    pebble = make_pebble(httpd, validity=14)
+    pebble = make_pebble(httpd, validity=int(util.patience(14)))
     httpd.use_ca(pebble)
     httpd.vhost("a.test")
     httpd.start()
@@ -109,8 +109,8 @@ def test_renewal_while_serving(make_httpd, make_pebble):
     for thread in clients:
         thread.start()
     try:
-        second = httpd.wait_live("a.test", pebble, not_serial=first.serial)
-        httpd.handshake_all_children("a.test", until=lambda s: s.serial == second.serial, timeout=3)
+        second = httpd.wait_live("a.test", pebble, not_serial=first.serial, timeout=util.patience(14))
+        httpd.handshake_all_children("a.test", until=lambda s: s.serial == second.serial, timeout=util.patience(3))
         assert httpd.get("a.test").status == 200
     finally:
         over.set()

@@ -34,6 +34,11 @@ def free_port(address="127.0.0.1"):
         return port
 
 
+def patience(seconds):
+    """Longer where a sanitizer watches every access to memory."""
+    return 3 * seconds if os.environ.get("ACMECLIENT_PRELOAD") else seconds
+
+
 def can_bind(address, port):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
