@@ -52,6 +52,7 @@ typedef struct {
     slot_t *slot[ACME_KEY_TYPES];
     loaded_t loaded[CLASSES]; /* cert NULL: none */
     int is_placeholder;       /* what is loaded */
+    int keeps_loaded;         /* of classes that are not ours */
     int negotiable[CLASSES];  /* by the cipher list */
 } server_ctx_t;
 
@@ -362,7 +363,7 @@ static void put_identities(SSL *ssl, const server_ctx_t *ctx)
             done |= put(ssl, acme_chain_x509(fresh[i]->chain, 0), acme_key_evp(fresh[i]->key),
                         fresh[i]->rest);
         }
-        else if (wanted[i] && !ctx->is_placeholder) {
+        else if ((wanted[i] || ctx->keeps_loaded) && !ctx->is_placeholder) {
             done |= put_loaded(ssl, &ctx->loaded[i]);
         }
     }
@@ -482,13 +483,16 @@ static void server_ctx_fill(server_ctx_t *ctx, const acmod_vhost_t *vhost, SSL_C
         ctx->negotiable[i] = negotiable(ssl_ctx, i);
     }
     for (i = 0; i < vhost->cert->specs->nelts && i < ACME_KEY_TYPES; i++) {
+        if (vhost->attached_by_path && !(vhost->attached_by_path & 1 << i)) {
+            continue;
+        }
         spec = APR_ARRAY_IDX(vhost->cert->specs, i, const acme_spec_t *);
         usable |= APR_ARRAY_IDX(vhost->cert->items, i, acme_item_t *)->usable;
         can |= ctx->negotiable[class_of_spec(spec)];
-        ctx->slot[i] = &slots[spec->index];
-        ctx->n = i + 1;
+        ctx->slot[ctx->n++] = &slots[spec->index];
     }
     ctx->is_placeholder = !usable && !vhost->has_static && !vhost->attached_by_path;
+    ctx->keeps_loaded = vhost->attached_by_path != 0;
     own_chains(vhost, ssl_ctx);
     if (ctx->is_placeholder) {
         SSL_CTX_clear_chain_certs(ssl_ctx); /* its second copy is for mod_ssl, not for clients */

@@ -37,7 +37,8 @@ typedef struct {
     acmod_cert_t *cert;
     acmod_placeholder_t placeholder;
     int has_static;                  /* names SSLCertificateFile of its own (not a managed path) */
-    int attached_by_path; /* not AcmeEngine on: its SSLCertificateFile is the managed path */
+    int attached_by_path; /* not AcmeEngine on: its SSLCertificateFile is a managed path; bit n: of
+                           * the certificate's n-th key type */
     int replaced;                    /* at this start: the managed files in place of its own */
     int speaks_acme_tls;             /* because of us, not because Protocols says so */
     const char *where;               /* "file:line" of the vhost */

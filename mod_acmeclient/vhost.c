@@ -846,7 +846,6 @@ static void specs_of(form_t *form, draft_t *draft)
         spec_policy(draft, spec);
         spec_challenges(form, draft, spec);
         spec_paths(form, draft, spec, file, i);
-        spec->rsa_challenge = serves_rsa(draft, types);
         spec->index = form->conf->specs->nelts;
         APR_ARRAY_PUSH(form->conf->specs, acme_spec_t *) = spec;
         APR_ARRAY_PUSH(draft->cert->specs, acme_spec_t *) = spec;
@@ -912,6 +911,7 @@ static void specs_close(form_t *form)
             acme_spec_t *spec = APR_ARRAY_IDX(draft->cert->specs, k, acme_spec_t *);
 
             spec->error = draft->error;
+            spec->rsa_challenge = serves_rsa(draft, value_of(draft, ACMOD_AcmeKeyType)->args);
             spec->digest = acme_spec_digest(spec, form->pool);
         }
     }
@@ -919,34 +919,64 @@ static void specs_close(form_t *form)
 
 /* ---- vhosts and files of others ---- */
 
-static void static_files(form_t *form)
+typedef struct {
+    draft_t *draft;
+    int nth; /* of its key types */
+} managed_t;
+
+static apr_hash_t *managed_files(form_t *form)
 {
     apr_hash_t *managed = apr_hash_make(form->ptemp);
+    managed_t *file;
     int i, k;
 
     for (i = 0; i < form->drafts->nelts; i++) {
         draft_t *draft = APR_ARRAY_IDX(form->drafts, i, draft_t *);
-        const char *path = text_of(draft, ACMOD_AcmeCertPath, NULL);
 
-        path = path ? path_of(form, path)
-               : apr_psprintf(form->ptemp, "%s/%s.crt.pem", form->conf->store_dir,
-                              acme_name_file(draft->cert->label, form->ptemp));
-        apr_hash_set(managed, real_path(form, path), APR_HASH_KEY_STRING, draft);
+        for (k = 0; k < draft->cert->specs->nelts; k++) {
+            file = apr_palloc(form->ptemp, sizeof(*file));
+            file->draft = draft;
+            file->nth = k;
+            apr_hash_set(managed, real_path(form, APR_ARRAY_IDX(draft->cert->specs, k,
+                                                                const acme_spec_t *)->cert_path),
+                         APR_HASH_KEY_STRING, file);
+        }
     }
+    return managed;
+}
+
+static void static_file(form_t *form, server_rec *s, const managed_t *file)
+{
+    acmod_server_t *sc = acmod_server(s);
+
+    if (!file) {
+        if (sc->vhost && !sc->vhost->attached_by_path) {
+            sc->vhost->has_static = 1;
+        }
+        return;
+    }
+    if (!sc->vhost) {
+        vhost_make(form, s, file->draft)->attached_by_path = 1 << file->nth;
+    }
+    else if (sc->vhost->attached_by_path && sc->vhost->cert == file->draft->cert) {
+        sc->vhost->attached_by_path |= 1 << file->nth;
+    }
+}
+
+static void static_files(form_t *form)
+{
+    apr_hash_t *managed = managed_files(form);
+    int i, k;
+
     for (k = 0; k < form->servers->nelts; k++) {
         server_rec *s = APR_ARRAY_IDX(form->servers, k, server_rec *);
         acmod_server_t *sc = acmod_server(s);
 
         for (i = 0; sc->ssl_engine == 1 && i < sc->cert_files->nelts; i++) {
-            const char *path = real_path(form, APR_ARRAY_IDX(sc->cert_files, i, const char *));
-            draft_t *draft = apr_hash_get(managed, path, APR_HASH_KEY_STRING);
-
-            if (sc->vhost && !draft) {
-                sc->vhost->has_static = 1;
-            }
-            else if (!sc->vhost && draft) {
-                vhost_make(form, s, draft)->attached_by_path = 1;
-            }
+            static_file(form, s, apr_hash_get(managed,
+                                              real_path(form, APR_ARRAY_IDX(sc->cert_files, i,
+                                                                            const char *)),
+                                              APR_HASH_KEY_STRING));
         }
         if (sc->vhost && sc->vhost->has_static) {
             remark(form, APLOG_NOTICE, "AC0118", s, "%s names a certificate of its own: it is "
@@ -1092,11 +1122,11 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     for (i = 0; i < form.servers->nelts; i++) {
         vhost_form(&form, APR_ARRAY_IDX(form.servers, i, server_rec *));
     }
-    static_files(&form);
     auto_challenges(&form);
     for (i = 0; i < form.drafts->nelts; i++) {
         specs_of(&form, APR_ARRAY_IDX(form.drafts, i, draft_t *));
     }
+    static_files(&form);
     paths_claim(&form);
     specs_close(&form);
     return conf;
