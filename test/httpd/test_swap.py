@@ -111,6 +111,26 @@ def test_every_child_serves_it_within_a_second(make_httpd, make_pebble, make_cha
     assert serials(httpd.handshake_all_children("a.test", pids=set(httpd.children()) - young)) == {second.serial}
 
 
+def test_old_child_that_looks_late(make_httpd, make_pebble, make_chaos, mpm):
+    """A child whose first look at a certificate comes after the graceful restart that has adopted it."""
+    httpd = make_httpd(mpm=mpm)
+    chaos = make_chaos(make_pebble(httpd))
+    httpd.use_ca(chaos)
+    httpd.vhost("a.test")
+    gate = chaos.on("newOrder", hold="before")
+    httpd.start()
+    gate.wait_held()
+    with HalfHello(httpd, "a.test") as pinned:
+        assert pinned.pid in httpd.children()
+        chaos.off(gate)
+        httpd.wait_log("AC0721: a.test")
+        httpd.graceful()
+        live = httpd.wait_live("a.test", chaos)
+        httpd.wait_log("AC0710", count=2)
+        time.sleep(0.5)
+        assert util.running(pinned.pid) and pinned.finish() == live.serial
+
+
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_every_kind_of_client(make_httpd, make_pebble, version):
     """Both key types live: HTTP/2, clients that know only RSA or only ECDSA, each with its chain."""
@@ -338,27 +358,41 @@ def test_vhosts_share_a_connection_exactly_when_they_share_the_certificate(make_
             assert seen.stdout == "2 %d" % status
 
 
-def test_vhost_attached_by_path(make_httpd, make_pebble):
-    """SSLCertificateFile of a managed certificate's path: not managed, swapped all the same."""
+def test_vhosts_attached_by_path(make_httpd, make_pebble):
+    """SSLCertificateFile of a managed certificate's path: not managed, swapped all the same, those that it names."""
+    attached = {"e.test": ["ec"], "r.test": ["rsa"], "both.test": ["ec", "rsa"], "own.test": ["ec", "own"]}
     httpd = make_httpd()
     pebble = make_pebble(httpd)
     httpd.use_ca(pebble)
-    httpd.vhost("a.test", aliases=["b.test"])
+    httpd.vhost("a.test", extra="AcmeNames a.test %s\n%s" % (" ".join(attached), BOTH_TYPES))
     httpd.start()
-    first = httpd.wait_live("a.test", pebble)
+    for ciphers in ("aECDSA", "aRSA"):
+        httpd.wait_live("a.test", pebble, tls="1.2", ciphers=ciphers)
     httpd.graceful()
-    httpd.vhost("b.test", engine=False, extra="SSLCertificateFile %s/a.test.crt.pem\nSSLCertificateKeyFile %s/a.test.key.pem"
-                % (httpd.store, httpd.store))
+    own = own_pair(httpd, "own.test", "rsa")
+    pair = "SSLCertificateFile %s/a.test%s.crt.pem\nSSLCertificateKeyFile %s/a.test%s.key.pem"
+    lines = {"ec": pair % (httpd.store, "", httpd.store, ""), "own": own.lines,
+             "rsa": pair % (httpd.store, ".rsa2048", httpd.store, ".rsa2048")}
+    for name, kinds in attached.items():
+        httpd.vhost(name, engine=False, extra="\n".join(lines[kind] for kind in kinds))
     httpd.graceful()
-    assert served(httpd, "b.test") == first.serial
-    assert misdirected(httpd, "a.test", "b.test") == 200
-    renew(httpd, "a.test")
-    second = httpd.wait_live("a.test", pebble, not_serial=first.serial)
-    everywhere = httpd.handshake_all_children("b.test", until=lambda seen: seen.serial == second.serial, timeout=5)
-    assert serials(everywhere) == {second.serial}
-    assert misdirected(httpd, "a.test", "b.test") == 200
+
+    def seen(name, kind):
+        return serial_of(s_client(httpd, name, "-tls1_2", "-sigalgs", SIGALGS[kind]))
+
+    def assert_attached():
+        for name, kinds in attached.items():
+            for kind in ("ec", "rsa"):
+                want = seen("a.test", kind) if kind in kinds else own.serial if "own" in kinds else None
+                assert seen(name, kind) == want, (name, kind)
+            assert misdirected(httpd, "a.test", name) == (200 if name == "both.test" else 421)
+    former = {kind: seen("a.test", kind) for kind in ("ec", "rsa")}
+    assert_attached()
+    renew(httpd, "a.test", "a.test.rsa2048")
+    assert util.wait_for(lambda: all(seen("a.test", kind) not in (former[kind], None) for kind in former), 20)
+    assert_attached()
     httpd.graceful()
-    assert served(httpd, "b.test") == second.serial
+    assert_attached()
 
 
 # ---- certificates of the administrator's own ----

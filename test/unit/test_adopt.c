@@ -755,8 +755,8 @@ START_TEST(refuses)
 }
 END_TEST
 
-/* Nothing is on disk: a pair that was obtained under another configuration, or under another clock, is
- * better than none. */
+/* Nothing is on disk: a pair that was obtained under another configuration, or under another clock,
+ * is better than none. */
 START_TEST(rather_than_nothing)
 {
     static const broken_rule_t odd[] = {
