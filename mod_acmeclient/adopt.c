@@ -283,8 +283,8 @@ static void open_lock(acmod_run_t *run, kept_t *data, const char *path)
     apr_cpystrn(data->path, path, sizeof(data->path));
     if (data->fd < 0 || fstat(data->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         acme_log(&run->log, ACME_LOG_ERR, "AC0690", NULL,
-                 "%s: cannot be used as lock file: %s; nothing is ordered", path,
-                 data->fd < 0 ? strerror(errno) : "not a regular file");
+                 "%s: cannot be used as lock file: %s; wanted: a regular file; nothing is ordered; "
+                 "move it away", path, data->fd < 0 ? strerror(errno) : "not a regular file");
         data->fd = -1;
     }
 }

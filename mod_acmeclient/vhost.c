@@ -29,6 +29,7 @@ typedef struct {
     const acmod_settings_t *outer;    /* server config, for sections; else NULL */
     apr_array_header_t *names;        /* canonical */
     apr_hash_t *known;                /* the same as a set */
+    server_rec *server;               /* the first vhost of it, NULL for sections */
     const char *error;
     const char *where;
 } draft_t;
@@ -79,7 +80,7 @@ static void draft_error(draft_t *draft, form_t *form, const char *fmt, ...)
     va_start(ap, fmt);
     draft->error = apr_pvsprintf(form->pool, fmt, ap);
     va_end(ap);
-    remark(form, APLOG_ERR, "AC0111", NULL, "%s: %s; it is not ordered until this is mended",
+    remark(form, APLOG_ERR, "AC0111", draft->server, "%s: %s; it is not ordered until this is mended",
            draft->cert->label, draft->error);
 }
 
@@ -368,7 +369,7 @@ static void add_name(form_t *form, draft_t *draft, const char *text, const char 
         draft_error(draft, form, "%s cannot be ordered: %s (%s)", text, why, where);
     }
     else {
-        remark(form, APLOG_WARNING, "AC0113", NULL,
+        remark(form, APLOG_WARNING, "AC0113", draft->server,
                "%s: the alias %s is left out of the certificate: %s (%s)", draft->cert->label, text,
                why, where);
     }
@@ -637,6 +638,7 @@ static draft_t *draft_own(form_t *form, server_rec *s, acmod_server_t *sc, const
     }
     else {
         draft = draft_make(form, first, &sc->settings, NULL, where);
+        draft->server = s;
     }
     add_name(form, draft, first, where, 1);
     names_of_settings(form, draft, &sc->settings, s, where);

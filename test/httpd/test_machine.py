@@ -311,8 +311,8 @@ STATES = {
     "odds and ends": {
         "journal garbage": State(damaged("journal"), r" was not intact and is now .*journal\.rej", "store/journal", look=None),
         "journal a directory": State(instead("directory", "journal"), r" was not intact and is now .*journal\.rej", "store/journal", look=None),
-        "lock a directory": State(instead("directory", "lock"), r": cannot be used as lock file: .*", "store/lock", look=None),
-        "lock a link": State(instead("link", "lock"), r": cannot be used as lock file: .*", "store/lock", look=None),
+        "lock a directory": State(instead("directory", "lock"), r": cannot be used as lock file: .*; wanted: a regular file; .*; move it away", "store/lock", look=None),
+        "lock a link": State(instead("link", "lock"), r": cannot be used as lock file: .*; wanted: a regular file; .*; move it away", "store/lock", look=None),
         "placeholders a file": State(instead("file", "placeholder"), r": owner uid 0, mode 100600; wanted: a directory.*; move it away", "store/placeholder", look=None),
         "placeholders foreign": State(instead("foreign", "placeholder"), r": owner uid 12345.*; wanted: a directory.*; move it away", "store/placeholder", look=None),
     },
@@ -595,6 +595,24 @@ def test_without_root_the_same_rules_hold(place):
         assert len(lines) == 1, httpd.log()
     httpd.graceful()
     place.check_answers()
+
+
+# ---- whose log ----
+
+@pytest.mark.parametrize("own", [True, False])
+def test_lines_go_to_the_main_log_and_the_vhosts(place, own):
+    """What is about a vhost is in its own log, too, where it has one; nowhere twice."""
+    httpd = place.httpd
+    path = os.path.join(httpd.root, "a.log")
+    torn_pair(place)
+    httpd._vhosts[0] = httpd._vhosts[0].replace("AcmeEngine on", "AcmeEngine on\n    AcmeNames +localhost" + ("\n    ErrorLog %s" % path if own else ""))
+    httpd.start()
+    for pattern in ("AC0111: a.test: localhost", "AC0651: a.test: "):
+        assert len(httpd.log_lines(pattern)) == 1
+        if own:
+            with open(path) as file:
+                assert len(re.findall(pattern, file.read())) == 1, pattern
+    assert httpd.get("a.test").status == 503
 
 
 # ---- modules that are not there ----
