@@ -80,8 +80,8 @@ static void draft_error(draft_t *draft, form_t *form, const char *fmt, ...)
     va_start(ap, fmt);
     draft->error = apr_pvsprintf(form->pool, fmt, ap);
     va_end(ap);
-    remark(form, APLOG_ERR, "AC0111", draft->server, "%s: %s; it is not ordered until this is mended",
-           draft->cert->label, draft->error);
+    remark(form, APLOG_ERR, "AC0111", draft->server,
+           "%s: %s; it is not ordered until this is mended", draft->cert->label, draft->error);
 }
 
 static const char *where_of_server(form_t *form, server_rec *s)
