@@ -239,6 +239,30 @@ def test_retry_file_tries_now(failing):
     assert len(httpd.log_lines("a.test: obtained")) == 1
 
 
+def test_renewal_on_request_that_fails(make_httpd, make_pebble, make_chaos, clock):
+    """Of a certificate that is not due: the next try is the announced one, over restarts and deaths, and then it is done."""
+    httpd = make_httpd(env=clock.env)
+    chaos = make_chaos(make_pebble(httpd))
+    httpd.use_ca(chaos)
+    httpd.vhost("a.test")
+    httpd.start()
+    seen = httpd.wait_live("a.test", chaos)
+    rule = chaos.on("newOrder", status=400, body={"type": "urn:ietf:params:acme:error:malformed", "detail": "not today"},
+                    headers={"Content-Type": "application/problem+json"})
+    util.touch(os.path.join(httpd.store, "a.test.retry"))
+    httpd.graceful()
+    _, announced = attempt(httpd, "a.test", 1)
+    chaos.off(rule)
+    httpd.graceful()
+    httpd.kill9()
+    httpd.start()
+    httpd.wait_log("1 certificate: 0 valid, 0 due, 1 failing", count=2)
+    assert chaos.count("newOrder") == 2 and httpd.handshake("a.test").serial == seen.serial
+    clock.set(announced)
+    assert httpd.wait_live("a.test", chaos, not_serial=seen.serial)
+    assert chaos.count("newOrder") == 3 and attempts(httpd, "a.test") == 1
+
+
 def test_changed_configuration_tries_now(failing):
     """Only of that certificate; what others wait for stays as it was."""
     httpd, pebble = failing
