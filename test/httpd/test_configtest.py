@@ -39,7 +39,10 @@ class Trace:
         """Calls that open something for writing or change something."""
         opened = [c for c in self.calls if re.match(r"(openat2?|open)\(", c) and re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND", c)
                   and '"/dev/null"' not in c]
-        return opened + [c for c in self.calls if CHANGES.match(c)]
+        changed = [c for c in self.calls if CHANGES.match(c)]
+        if os.environ.get("ACMECLIENT_PRELOAD"):
+            changed = [c for c in changed if "EEXIST" not in c]   # a sanitizer makes sure of its log's directory
+        return opened + changed
 
     def talk(self):
         """What is said to sockets, without what differs from run to run."""
@@ -255,6 +258,7 @@ def many(make_httpd, n, engine, shape):
     return h
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("shape", ["", "AcmeKeyType P-256 RSA-2048\nAcmeCertPath crt/%(i)d.pem\nAcmeKeyPath key/%(i)d.pem\nAcmeEmail a@example.org",
                                    "AcmeCertPath one.pem\nAcmeKeyPath one.key"], ids=["plain", "written", "one certificate"])
 def test_five_thousand_vhosts_are_linear(make_httpd, shape):

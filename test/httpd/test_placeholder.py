@@ -238,6 +238,7 @@ def thousand(make_httpd, directory, name):
     return h
 
 
+@pytest.mark.alone
 def test_a_thousand_placeholders_cost_little(make_httpd, fast_disk):
     """First start with 1,000 missing minus first start with 1,000 present <= 0.8 s; a later one <= 0.1 s."""
     present, missing = thousand(make_httpd, fast_disk, "present"), thousand(make_httpd, fast_disk, "missing")
