@@ -33,6 +33,7 @@ Suite *adopt_suite(void);
 
 static apr_pool_t *pool;
 static apr_pool_t *generation; /* of one start */
+static apr_time_t clock_ahead;
 static char base[PATH_BYTES], store[PATH_BYTES];
 static acme_store_cache_t *cache;
 static acme_store_root_t root;
@@ -343,6 +344,7 @@ static void setup(void)
     root.log = &logger;
     cache = NULL;
     generation = NULL;
+    clock_ahead = 0;
     ca_new();
     n_items = 0;
     add_item("example.org", "example.org");
@@ -379,7 +381,7 @@ static void prepare(int look)
         items[i].spec = specs[i];
         items[i].fd = items[i].key_fd = -1;
     }
-    root.now = NOW;
+    root.now = NOW + clock_ahead;
     root.cache = cache;
     apr_pool_create(&generation, NULL);
     acme_store_prepare(&root, items, n_items, look, generation);
@@ -600,6 +602,23 @@ START_TEST(placeholder_again)
     before = inode(cert);
     start_ok();
     ck_assert(inode(cert) == before);
+}
+END_TEST
+
+/* One that is about to end is made again in time; ten years are what it lives. */
+START_TEST(placeholder_ends)
+{
+    const char *cert = in_store("placeholder/example.org.crt.pem");
+    ino_t before;
+
+    start_ok();
+    before = inode(cert);
+    clock_ahead = 9 * 365 * DAY;
+    start_ok();
+    ck_assert(inode(cert) == before);
+    clock_ahead = 10 * 365 * DAY;
+    start_ok();
+    ck_assert(inode(cert) != before);
 }
 END_TEST
 
@@ -1546,6 +1565,32 @@ START_TEST(cached)
 }
 END_TEST
 
+/* Same inode, same size, same time of change: the key is another one all the same. */
+START_TEST(cache_not_deceived)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    minted_t *live = mint(NULL);
+    struct timespec times[2];
+    struct stat st, now;
+
+    cache = acme_store_cache_create(pool);
+    start_ok();
+    stage(0, live, 1);
+    start_ok();
+    start_ok();
+    ck_assert(stat(specs[0]->key_path, &st) == 0);
+    spill(specs[0]->key_path, pem_of(NULL, key));
+    EVP_PKEY_free(key);
+    times[0] = st.st_atim;
+    times[1] = st.st_mtim;
+    ck_assert_int_eq(utimensat(AT_FDCWD, specs[0]->key_path, times, 0), 0);
+    ck_assert(stat(specs[0]->key_path, &now) == 0 && now.st_ino == st.st_ino
+              && now.st_size == st.st_size && now.st_mtim.tv_nsec == st.st_mtim.tv_nsec);
+    start_ok();
+    ck_assert(!items[0].usable);
+}
+END_TEST
+
 START_TEST(descriptors_go)
 {
     int first = -1, last, i;
@@ -1787,6 +1832,7 @@ Suite *adopt_suite(void)
     tcase_add_test(tc, first_start);
     tcase_add_loop_test(tc, umask_does_not_matter, 0, 2);
     tcase_add_loop_test(tc, placeholder_again, 0, 6);
+    tcase_add_test(tc, placeholder_ends);
     tcase_add_test(tc, adopts);
     tcase_add_test(tc, backups_are_bounded);
     tcase_add_loop_test(tc, refuses, 0, COUNT(rules));
@@ -1822,6 +1868,7 @@ Suite *adopt_suite(void)
     tcase_add_test(tc, retry);
     tcase_add_test(tc, directory_removed);
     tcase_add_test(tc, cached);
+    tcase_add_test(tc, cache_not_deceived);
     tcase_add_test(tc, descriptors_go);
     tcase_add_loop_test(tc, account_untouched, 0, 6);
     tcase_add_test(tc, account_log);
