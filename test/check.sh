@@ -148,6 +148,16 @@ else
     wrong 1 "tsan: build"
 fi
 
+# What is missing is named by the package that has it.
+mkdir "$work/bare"
+(cd "$work/bare" && PKG_CONFIG_LIBDIR=/nonexistent PKG_CONFIG_PATH='' ../src/configure) >"$work/bare.log" 2>&1
+if test $? != 0 && grep -q 'error: apr-1.* not found: install the Debian package libapr1-dev' "$work/bare.log"; then
+    pass 1
+else
+    tail -5 "$work/bare.log"
+    wrong 1 "configure without libraries"
+fi
+
 clock; echo "make install, make distcheck"
 if (cd "$work/gcc" && make install DESTDIR="$work/dest" && find "$work/dest" -name mod_acmeclient.so | grep . &&
     find "$work/dest" -name acmeclient.load | grep . && make uninstall DESTDIR="$work/dest" &&

@@ -240,7 +240,8 @@ def test_no_dump_unless_asked(httpd):
 # ---- many ----
 
 def seconds(httpd):
-    """Of processor time, so that a busy machine does not matter."""
+    """Of processor time, so that a busy machine does not matter much. (Only the sum is exact: what is the kernel's part is
+    sampled.)"""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = httpd.configtest(write=False, timeout=300)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -261,9 +262,11 @@ def many(make_httpd, n, engine, shape):
 @pytest.mark.alone
 @pytest.mark.parametrize("shape", ["", "AcmeKeyType P-256 RSA-2048\nAcmeCertPath crt/%(i)d.pem\nAcmeKeyPath key/%(i)d.pem\nAcmeEmail a@example.org",
                                    "AcmeCertPath one.pem\nAcmeKeyPath one.key"], ids=["plain", "written", "one certificate"])
-def test_five_thousand_vhosts_are_linear(make_httpd, shape):
-    """Twice the vhosts take twice the time, in the module's own part: with AcmeEngine on minus off."""
-    hosts = {(n, engine): many(make_httpd, n, engine, shape) for n in (2500, 5000) for engine in ("on", "off")}
-    best = {which: min(seconds(h) for _ in range(4)) for which, h in hosts.items()}
-    own = {n: best[n, "on"] - best[n, "off"] for n in (2500, 5000)}
-    assert own[5000] <= 2.5 * own[2500] + 0.02, best
+def test_thousands_of_vhosts_are_linear(make_httpd, shape):
+    """Twice the vhosts take twice the time and a bit, in the module's own part: with AcmeEngine on minus off. Seen over two
+    doublings around 5,000, where a square would be sixteen times as much."""
+    hosts = {(n, engine): many(make_httpd, n, engine, shape) for n in (2500, 10000) for engine in ("on", "off")}
+    rounds = [{which: seconds(h) for which, h in hosts.items()} for _ in range(4)]
+    best = {which: min(one[which] for one in rounds) for which in hosts}
+    own = {n: best[n, "on"] - best[n, "off"] for n in (2500, 10000)}
+    assert own[10000] <= 2.4 * 2.4 * own[2500] + 0.03, best
