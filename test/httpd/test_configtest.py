@@ -269,4 +269,4 @@ def test_thousands_of_vhosts_are_linear(make_httpd, shape):
     rounds = [{which: seconds(h) for which, h in hosts.items()} for _ in range(4)]
     best = {which: min(one[which] for one in rounds) for which in hosts}
     own = {n: best[n, "on"] - best[n, "off"] for n in (2500, 10000)}
-    assert own[10000] <= 2.4 * 2.4 * own[2500] + 0.03, best
+    assert own[10000] <= 2.4 * 2.4 * own[2500] + 0.1, best
