@@ -88,7 +88,7 @@ typedef struct {
     int *rows;                       /* board row by spec index, -1: none */
     int *account_rows;               /* by CA index */
     apr_uint64_t *baseline;          /* generation by spec index as root read it */
-    acme_board_t *former;            /* a board that was outgrown, and what is where on it; or NULL */
+    acme_board_t *former; /* a board that was outgrown, and what is where on it; or NULL */
     int *former_rows, *former_account_rows;
     apr_uint64_t *former_baseline;   /* as root read it when the board was made that replaces it */
     apr_uint32_t config;             /* configuration generation */

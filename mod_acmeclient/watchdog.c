@@ -16,7 +16,8 @@
 
 #define TICK apr_time_from_msec(500)
 #define JOIN_AT_MOST apr_time_from_sec(2)
-#define CLEAR_AFTER apr_time_from_sec(120) /* a connection's first bytes come sooner, or not at all */
+/* A connection's first bytes come sooner, or not at all. */
+#define CLEAR_AFTER apr_time_from_sec(120)
 
 static struct {
     int stopping;      /* this child has to go */

@@ -27,7 +27,7 @@ typedef enum {
     ACME_REC_ARI,         /* JSON: window, chosen moment */
     ACME_REC_KEY,         /* PEM */
     ACME_REC_CERTIFICATE, /* JSON line with acme_issued_t's members, newline, PEM chain */
-    ACME_REC_LIVE,        /* written by root at adoption: the JSON line of the adopted certificate */
+    ACME_REC_LIVE,        /* written by root at adoption: JSON line of the adopted certificate */
     ACME_REC_CLEANUP,     /* a dns-01 value still to be removed */
     ACME_REC_ACCOUNT,     /* JSON: kid, orders URL, CA, directory, pauses */
     ACME_REC_ROLLOVER,
