@@ -407,6 +407,42 @@ def test_validation_that_arrives_and_fails(make_httpd, make_pebble, make_chaos, 
     assert int(v4) >= 1 and (v6, foreign) == ("0", "0")
 
 
+def test_subproblems_are_told(make_httpd, make_pebble, make_chaos):
+    """Which of the names, and what is wrong with it; nothing the CA sends breaks the line."""
+    httpd = make_httpd()
+    chaos = make_chaos(make_pebble(httpd))
+    chaos.on("newOrder", status=403, headers={"Content-Type": "application/problem+json"}, body={
+        "type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "not these\r\n[Tue] forged line", "subproblems": [
+            {"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "never that one",
+             "identifier": {"type": "dns", "value": "www.a.test"}}]})
+    httpd.use_ca(chaos)
+    httpd.vhost("a.test", aliases=["www.a.test"])
+    httpd.start()
+    line = httpd.wait_log(r"a\.test: new-order: .*attempt 1, next try at")
+    assert len(line) == 1 and "rejectedIdentifier" in line[0] and "not these" in line[0]
+    assert re.search(r"www\.a\.test.*never that one", line[0])
+    assert not httpd.log_lines(r"^\[Tue\] forged")
+
+
+def test_graceful_stop_in_the_middle(make_httpd, make_pebble, make_chaos, mpm):
+    """SIGWINCH while an order is under way: all processes end, cleanly, and the next start goes on with it."""
+    httpd = make_httpd(mpm=mpm)
+    chaos = make_chaos(make_pebble(httpd))
+    rule = chaos.on("challenge", nth=1, hold="after")
+    httpd.use_ca(chaos)
+    httpd.vhost("a.test")
+    httpd.start()
+    rule.wait_held()
+    children, since = httpd.children(), time.monotonic()
+    os.kill(httpd.pid, signal.SIGWINCH)
+    httpd.process.wait(util.patience(5))
+    assert not any(util.running(pid) for pid in children) and time.monotonic() - since < util.patience(5)
+    check_clean(httpd)
+    httpd.start()
+    httpd.wait_live("a.test", chaos)
+    assert chaos.count("newOrder", status=201) == 1
+
+
 def test_something_rewrites_the_host(make_httpd, make_pebble):
     """The right token with another Host: counted, and said so."""
     httpd = make_httpd()

@@ -196,6 +196,44 @@ def test_retry_ladder(make_httpd, make_pebble, clock):
     assert not records.read(os.path.join(httpd.store, "a.test.crt.pem.upd")) or not httpd.log_lines("attempt 6")
 
 
+def test_clock_set_back_stretches_no_wait(make_httpd, make_pebble, clock):
+    httpd = make_httpd(env=clock.env)
+    pebble = make_pebble(httpd)
+    pebble.stop_ca()
+    httpd.use_ca(pebble)
+    httpd.vhost("a.test")
+    httpd.start()
+    attempt(httpd, "a.test", 1)
+    clock.forward(-30 * DAY)
+    httpd.wait_log("the clock jumped back")
+    assert attempts(httpd, "a.test") == 1
+    clock.forward(67)
+    attempt(httpd, "a.test", 2, timeout=5)
+
+
+def test_no_clock_at_boot(make_httpd, make_pebble, clock):
+    """In 2001 everything is served and adopted as ever, nothing is ordered; with the right time the work goes on."""
+    httpd = make_httpd(env=clock.env)
+    pebble = make_pebble(httpd)
+    httpd.use_ca(pebble)
+    httpd.vhost("a.test")
+    httpd.start()
+    seen = httpd.wait_live("a.test", pebble)
+    httpd.kill9()
+    clock.set(1000000000)
+    httpd.vhost("b.test")
+    httpd.start()
+    httpd.wait_log("owner is pid", count=2)
+    assert httpd.log_lines("a.test: adopted")
+    for name in ("a.test", "b.test"):
+        assert httpd.get(name).status == (200 if name == "a.test" else 503)
+    assert {s.serial for s in httpd.handshake_all_children("a.test").values()} == {seen.serial}
+    assert not httpd.log_lines("b.test: (order|obtained|.*next try)")
+    clock.set(time.time())
+    httpd.wait_live("b.test", pebble, timeout=10)
+    assert len(httpd.log_lines("a.test: obtained")) == 1
+
+
 def survives_restarts(httpd, number):
     """Ten graceful restarts and one kill -9 of everything: no attempt more, none less to come."""
     owners = len(httpd.log_lines("owner is pid"))

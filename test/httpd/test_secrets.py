@@ -250,6 +250,16 @@ def test_idle_children_hold_no_key_in_armor(server):
         assert size > 1 << 20
 
 
+def test_board_is_not_dumped(server):
+    """The kernel leaves it out of core files."""
+    httpd, _ = server
+    for pid in [httpd.pid, *httpd.children()]:
+        with open("/proc/%d/smaps" % pid) as file:
+            maps = re.findall(r"^[0-9a-f]+-[0-9a-f]+ rw-s .*\nSize: +(\d+) kB\n(?:.*\n)*?VmFlags: (.*)$", file.read(), re.M)
+        boards = [flags.split() for size, flags in maps if int(size) > 4000]
+        assert boards and all("dd" in flags for flags in boards)
+
+
 def memory_of(pid):
     """Private writable memory; the board is shared."""
     with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as memory:
