@@ -174,9 +174,15 @@ def test_piped_logger_inherits_nothing(make_httpd, make_pebble, workdir, pipe):
     httpd.wait_live("a.test", pebble)
     httpd.graceful()
     httpd.graceful()
-    texts = util.wait_for(lambda: [open(p).read() for p in glob.glob(told + "*")] if len(glob.glob(told + "*")) >= 3 else None, 5)
-    assert texts and len(texts) >= 3
-    for text in texts:
+
+    def finished():
+        texts = []
+        for path in glob.glob(told + "*"):
+            with open(path) as file:
+                texts.append(file.read())
+        return [text for text in texts if text.endswith("\nend\n")]
+    assert util.wait_for(lambda: len(finished()) >= 3, 5), "a logger for each start: %s" % finished()
+    for text in finished():
         check_inherited_nothing(text, r"^(pipe|socket):|/(access|error)\.log$|/told\.\d+$")
 
 
