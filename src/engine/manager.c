@@ -53,6 +53,7 @@ struct job_t {
     int ca;                  /* of spec->cas, that the next attempt goes to */
     int ca_failures;         /* since it does */
     int told;                /* expiry warnings given */
+    apr_time_t activate_at;  /* when what waits for a restart goes live without one; 0: nothing */
     /* The attempt that runs or waits. */
     apr_pool_t *pool;
     acme_client_t *client;
@@ -255,26 +256,42 @@ static acme_rv_t staged_pair(staged_t *staged, const job_t *job, const acme_reco
     return ACME_OK;
 }
 
-static void finish_staged(acme_manager_t *m, const job_t *job, const staged_t *staged,
-                          apr_pool_t *scratch)
+static void publish_staged(acme_manager_t *m, const job_t *job, const staged_t *staged,
+                           const char *what, apr_pool_t *scratch)
 {
     const acme_spec_t *spec = job->conf->spec;
     acme_store_t *store = m->conf.store;
     acme_error_t err;
 
-    if (spec->activate == ACME_ACTIVATE_RESTART) {
-        return;
-    }
     acme_error_clear(&err);
     if (store->publish(store, spec->id, staged->key, staged->chain, now_of(m), scratch, &err)
         == ACME_OK) {
-        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0723", spec->label,
-                 "live: serial %s, obtained by an earlier owner", staged->leaf.serial);
+        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0723", spec->label, "live: serial %s, %s",
+                 staged->leaf.serial, what);
     }
     else {
         acme_log(m->conf.log, ACME_LOG_WARNING, "AC0724", spec->label,
-                 "serial %s, obtained by an earlier owner, goes live at the next restart only: %s",
-                 staged->leaf.serial, err.text);
+                 "serial %s, %s, goes live at the next restart only: %s", staged->leaf.serial,
+                 what, err.text);
+    }
+}
+
+/* AcmeActivate restart: the new one waits, but not beyond the last tenth of what is served. */
+static void hold_back(job_t *job, const acme_facts_t *served)
+{
+    if (served->have && served->not_after > served->not_before && job->activate_at == 0) {
+        job->activate_at = served->not_after - (served->not_after - served->not_before) / 10;
+    }
+}
+
+static void finish_staged(acme_manager_t *m, job_t *job, const staged_t *staged,
+                          const acme_facts_t *served, apr_pool_t *scratch)
+{
+    if (job->conf->spec->activate == ACME_ACTIVATE_RESTART) {
+        hold_back(job, served);
+    }
+    else {
+        publish_staged(m, job, staged, "obtained by an earlier owner", scratch);
     }
 }
 
@@ -309,7 +326,7 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
     changed = look_at_board(&facts, &issued, m, job, &set, scratch) == ACME_OK;
     if (staged_pair(&staged, job, &set, now_of(m), scratch) == ACME_OK
         && staged.leaf.not_before >= facts.not_before) {
-        finish_staged(m, job, &staged, scratch);
+        finish_staged(m, job, &staged, &facts, scratch);
         facts_of_leaf(&facts, job->conf->spec, &staged.leaf, staged.issued.directory);
         issued = staged.issued;
         changed = 1;
@@ -821,6 +838,9 @@ static void succeeded(acme_manager_t *m, job_t *job)
         record_attempt(m, job, &none);
     }
     honour_wish(m, job);
+    if (job->conf->spec->activate == ACME_ACTIVATE_RESTART) {
+        hold_back(job, &job->facts);
+    }
     job->told = 0;
     job->ca_failures = 0;
     remember(job, &facts, &issued, &none);
@@ -1060,6 +1080,29 @@ static void warn_of_expiry(acme_manager_t *m, job_t *job, apr_time_t now)
     }
 }
 
+static void activate_late(acme_manager_t *m, job_t *job, apr_time_t now)
+{
+    acme_store_t *store = m->conf.store;
+    acme_record_set_t set;
+    apr_pool_t *scratch;
+    staged_t staged;
+
+    if (job->activate_at == 0 || now < job->activate_at
+        || apr_pool_create_unmanaged_ex(&scratch, NULL, NULL) != APR_SUCCESS) {
+        return;
+    }
+    job->activate_at = 0;
+    memset(&set, 0, sizeof(set));
+    if (store->load(store, &set, job->conf->spec->id, scratch, NULL) == ACME_OK
+        && staged_pair(&staged, job, &set, now, scratch) == ACME_OK) {
+        acme_log(m->conf.log, ACME_LOG_WARNING, "AC0722", job->conf->spec->label,
+                 "less than a tenth of the lifetime is left of what is served, and no restart has "
+                 "come: the new certificate goes live without one (AcmeActivate restart)");
+        publish_staged(m, job, &staged, "which waited for a restart", scratch);
+    }
+    apr_pool_destroy(scratch);
+}
+
 static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
 {
     int i;
@@ -1071,6 +1114,7 @@ static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
     for (i = 0; i < m->conf.n_jobs; i++) {
         if (m->jobs[i].state != JOB_RUNNING) {
             warn_of_expiry(m, &m->jobs[i], now);
+            activate_late(m, &m->jobs[i], now);
         }
     }
 }

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from lib import util
+from lib.clock import Clock
 from lib.own import DER, kind_of, own_pair
 from lib.sclient import HalfHello, s_client
 
@@ -396,6 +397,28 @@ def test_vhosts_attached_by_path(make_httpd, make_pebble):
     assert_attached()
     httpd.graceful()
     assert_attached()
+
+
+def test_activation_at_restart_only(make_httpd, make_pebble, workdir):
+    """AcmeActivate restart: not live before, unless nine tenths of the former one's lifetime are over."""
+    clock = Clock(workdir)
+    httpd = make_httpd(env=clock.env)
+    pebble = make_pebble(httpd)
+    httpd.use_ca(pebble)
+    httpd.vhost("a.test", extra="AcmeActivate restart")
+    httpd.start()
+    httpd.wait_log("AC0811: a.test")
+    assert httpd.get("a.test").status == 503
+    httpd.graceful()
+    first = httpd.wait_live("a.test", pebble, timeout=1)
+    renew(httpd, "a.test")
+    httpd.wait_log("AC0811: a.test", count=2)
+    assert serials(httpd.handshake_all_children("a.test")) == {first.serial}
+    children = set(httpd.children())
+    clock.forward(82 * 86400)
+    httpd.wait_live("a.test", pebble, not_serial=first.serial)
+    assert "[acmeclient:warn]" in httpd.wait_log("AC0722: a.test")[-1]
+    assert children <= set(httpd.children())
 
 
 # ---- certificates of the administrator's own ----
