@@ -428,7 +428,7 @@ def test_graceful_stop_in_the_middle(make_httpd, make_pebble, make_chaos, mpm):
     """SIGWINCH while an order is under way: all processes end, cleanly, and the next start goes on with it."""
     httpd = make_httpd(mpm=mpm)
     chaos = make_chaos(make_pebble(httpd))
-    rule = chaos.on("challenge", nth=1, hold="after")
+    rule = chaos.on("finalize", nth=1, hold="before")
     httpd.use_ca(chaos)
     httpd.vhost("a.test")
     httpd.start()
