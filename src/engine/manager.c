@@ -1112,10 +1112,12 @@ static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
     }
     m->scanned = steady;
     for (i = 0; i < m->conf.n_jobs; i++) {
-        if (m->jobs[i].state != JOB_RUNNING) {
-            warn_of_expiry(m, &m->jobs[i], now);
-            activate_late(m, &m->jobs[i], now);
+        if (m->jobs[i].state == JOB_RUNNING) {
+            m->scanned = 0; /* it has its turn when its worker gives it back */
+            continue;
         }
+        warn_of_expiry(m, &m->jobs[i], now);
+        activate_late(m, &m->jobs[i], now);
     }
 }
 
