@@ -4,6 +4,8 @@
     from lib.httpd import Httpd          a private httpd: ServerRoot, ports, children, log, handshakes
     from lib.pebble import Pebble        a private Pebble CA with its own PKI and DNS
     from lib.chaos import Chaos          a TLS proxy in front of Pebble that injects faults and keeps a log
+    from lib.clock import Clock          the time of day of one httpd, moved while it runs
+    from lib import records              staging logs, read and written
     from lib.authority import Authority      put in place by the test: an administrator's, a store's
     from lib.util import free_port, wait_for, running, where
 
