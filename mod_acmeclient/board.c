@@ -11,6 +11,7 @@
 #include "http_core.h"
 
 #define ROWS_TO_SPARE 64
+#define GENERATION_MAX (APR_UINT64_C(1) << 48) /* more swaps than there can have been */
 
 typedef struct {
     int at;
@@ -41,6 +42,10 @@ static void give_up(kept_board_t *kept, apr_pool_t *pool)
     acme_board_t *board;
     apr_hash_index_t *i;
 
+    /* Children that still use the one before have a mapping of their own. */
+    if (kept->former_memory && kept->former_memory != kept->memory) {
+        munmap(kept->former_memory, kept->former_size);
+    }
     kept->former_memory = NULL;
     if (!kept->memory
         || acme_board_attach(&board, kept->memory, kept->size, pool, NULL) != ACME_OK) {
@@ -50,6 +55,9 @@ static void give_up(kept_board_t *kept, apr_pool_t *pool)
         row_t *row = apr_hash_this_val(i);
 
         row->generation = acme_board_row_generation(board, row->at);
+        if (row->generation > GENERATION_MAX) {
+            row->generation = GENERATION_MAX;
+        }
     }
     kept->former_memory = kept->memory;
     kept->former_size = kept->size;
@@ -150,6 +158,23 @@ static void open_former(acmod_run_t *run, const kept_board_t *kept, apr_pool_t *
     }
 }
 
+/* Children write there: what one of them has spoilt is replaced, not kept for ever. */
+static int sound(const kept_board_t *kept, apr_pool_t *pool)
+{
+    acme_board_t *board;
+    int i;
+
+    if (acme_board_attach(&board, kept->memory, kept->size, pool, NULL) != ACME_OK) {
+        return 0;
+    }
+    for (i = 0; i < kept->used; i++) {
+        if (acme_board_row_generation(board, i) > GENERATION_MAX) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf)
 {
     apr_pool_t *process_pool = run->base->process->pool;
@@ -167,7 +192,8 @@ void acmod_board_open(acmod_run_t *run, apr_pool_t *pconf)
     if (!kept) {
         kept = ap_retained_data_create(key, sizeof(*kept));
     }
-    if (!kept->memory || kept->used + rows_missing(kept, run) > kept->rows) {
+    if (!kept->memory || kept->used + rows_missing(kept, run) > kept->rows
+        || !sound(kept, pconf)) {
         give_up(kept, pconf);
         if (!make(kept, 2 * (n + m) + ROWS_TO_SPARE, process_pool, &run->log)) {
             return;
@@ -218,9 +244,12 @@ void acmod_board_clear(const acmod_run_t *run)
     int i;
 
     for (i = 0; i < run->conf->specs->nelts; i++) {
-        if (run->items[i].settled && run->baseline[i] > 0
-            && acme_board_row_generation(run->board, run->rows[i]) == run->baseline[i]) {
-            acme_board_live_clear(run->board, run->rows[i]);
+        if (!run->items[i].settled) {
+            continue;
+        }
+        acme_board_live_clear(run->board, run->rows[i], run->baseline[i]);
+        if (run->former && run->former_rows[i] >= 0) {
+            acme_board_live_clear(run->former, run->former_rows[i], run->former_baseline[i]);
         }
     }
 }

@@ -136,7 +136,7 @@ static const char *check_directory(const char *arg, int i, apr_pool_t *pool)
 
     (void)i;
     if (!strstr(arg, "://")) {
-        return label_ok(arg) && !strchr(arg, ':') ? NULL
+        return label_ok(arg) && !strchr(arg, ':') && acme_ascii_casecmp(arg, "none") != 0 ? NULL
                : "https URLs of ACME directories, or names of <AcmeCA> sections, letsencrypt or "
                  "letsencrypt-staging";
     }

@@ -208,7 +208,8 @@ static void slot_load(slot_t *slot, apr_uint64_t wanted)
     acme_error_t err;
     apr_uint64_t generation = wanted;
 
-    if (apr_pool_create(&pool, NULL) != APR_SUCCESS) {
+    /* Nobody's child: at exit() OpenSSL is gone before APR's pools go. */
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
         return;
     }
     apr_pool_tag(pool, "acmeclient identity");
@@ -618,7 +619,7 @@ static int add_cert_files(server_rec *s, apr_pool_t *pool, apr_array_header_t *c
         const acme_item_t *item = APR_ARRAY_IDX(vhost->cert->items, i, const acme_item_t *);
 
         usable += item->usable;
-        stand_in = !stand_in && item->placeholder ? item : stand_in;
+        stand_in = !stand_in && item->placeholder && item->cert_file ? item : stand_in;
     }
     if (vhost->has_static ? !usable || !suite_allows_usable(acmod_server(s)->cipher_suite,
                                                             vhost->cert->items)

@@ -50,6 +50,8 @@ void acmod_log_init(acme_log_t *log, server_rec *base, acmod_conf_t *conf)
     baton->conf = conf;
     log->write = write_line;
     log->baton = baton;
+    /* httpd never suppresses a NOTICE. */
+    level = level < APLOG_NOTICE ? APLOG_NOTICE : level;
     log->level = level > APLOG_DEBUG ? ACME_LOG_DEBUG : (acme_log_level_t)level;
 }
 

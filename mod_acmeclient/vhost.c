@@ -355,9 +355,10 @@ static void add_name(form_t *form, draft_t *draft, const char *text, const char 
     }
     else {
         const char *directory = text_of(draft, ACMOD_AcmeDirectoryURL, "letsencrypt");
+        int private = text_of(draft, ACMOD_AcmeCAFile, NULL)
+                      || (directory && ca_section(form, directory));
 
-        why = acme_name_uncertifiable(name, kind, !text_of(draft, ACMOD_AcmeCAFile, NULL)
-                                                  && !ca_section(form, directory));
+        why = acme_name_uncertifiable(name, kind, !private);
     }
     if (!why) {
         if (!apr_hash_get(draft->known, name, APR_HASH_KEY_STRING)) {

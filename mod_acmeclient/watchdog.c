@@ -30,7 +30,7 @@ static int stopped(void *baton)
     acmod_run_t *run = baton;
     int state = 0;
 
-    if (__atomic_load_n(&child.stopping, __ATOMIC_ACQUIRE)
+    if (__atomic_load_n(&child.stopping, __ATOMIC_SEQ_CST)
         || acme_board_config(run->board) != run->config) {
         return 1;
     }
@@ -157,7 +157,7 @@ static void own(acmod_run_t *run)
 
 static void tick(acmod_run_t *run)
 {
-    if (__atomic_load_n(&child.stopping, __ATOMIC_ACQUIRE) || stopped(run) || privileged()
+    if (__atomic_load_n(&child.stopping, __ATOMIC_SEQ_CST) || stopped(run) || privileged()
         || !acmod_adopt_try_owner(run)) {
         return;
     }
@@ -213,7 +213,7 @@ void acmod_watchdog_register(acmod_run_t *run, apr_pool_t *pconf)
 
 void acmod_watchdog_child_stopping(void)
 {
-    __atomic_store_n(&child.stopping, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&child.stopping, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Every exit path of a child runs this: no thread of ours may be inside OpenSSL when it is torn

@@ -5,7 +5,7 @@
 #
 #   sh test/check.sh [--sweep] [--keep]
 #
-# --sweep runs the long ones too (ThreadSanitizer, fuzzing, the tests marked `sweep`), --keep leaves the temporary
+# --sweep runs the long ones too (fuzzing, the tests marked `sweep`), --keep leaves the temporary
 # directory. The source tree is not written to. The last line is "N passed, N failed, N skipped".
 LC_ALL=C; export LC_ALL
 PATH=$PATH:/usr/sbin:/sbin; export PATH
@@ -246,7 +246,7 @@ if test -n "$sweep"; then
         skip 1 "fuzzers: $(grep 'error:' "$work/fuzz.log" | head -1)"
     fi
 else
-    skip 0 "ThreadSanitizer, fuzzing and the tests marked sweep: use --sweep"
+    skip 0 "fuzzing and the tests marked sweep: use --sweep"
 fi
 
 # ---- nothing may be left ----

@@ -10,7 +10,6 @@
 #include <apr_general.h>
 #include <apr_hash.h>
 #include <apr_strings.h>
-#include <apr_thread_proc.h>
 
 #include "base/time.h"
 #include "protocol/backoff.h"
@@ -91,7 +90,7 @@ struct acme_manager_t {
     apr_time_t jump_told;
     int jumped_back;
     apr_interval_time_t shifted; /* all jumps of the clock together */
-    apr_thread_t **threads;
+    pthread_t *threads;
     int n_threads;
 };
 
@@ -606,9 +605,8 @@ static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
         mend_attempt(&job->attempt, now);
         acme_policy_decide(d, spec, &job->facts, job->attempt.failures > 0 ? &job->attempt : NULL,
                            job->digest, job->forced, now);
-        if (d->what == ACME_DO_ORDER && d->renewal && !job->forced && job->attempt.failures == 0
-            && d->renew_at > 0 && job->facts.names_ok && job->facts.directory_ok
-            && now < d->renew_at + spread(job)) {
+        if (d->what == ACME_DO_ORDER && strcmp(d->why, "due") == 0 && !job->forced
+            && job->attempt.failures == 0 && d->renew_at > 0 && now < d->renew_at + spread(job)) {
             d->what = ACME_DO_NOTHING;
             d->when = d->renew_at + spread(job);
         }
@@ -993,7 +991,8 @@ static int quitting(void *baton)
     return __atomic_load_n(&m->quit, __ATOMIC_ACQUIRE);
 }
 
-static void *APR_THREAD_FUNC worker(apr_thread_t *thread, void *baton)
+/* A plain thread: those of APR 1.7 take their pools from one that has no lock. */
+static void *worker(void *baton)
 {
     acme_manager_t *m = baton;
     job_t *job;
@@ -1009,7 +1008,6 @@ static void *APR_THREAD_FUNC worker(apr_thread_t *thread, void *baton)
         }
     }
     pthread_mutex_unlock(&m->mutex);
-    apr_thread_exit(thread, APR_SUCCESS);
     return NULL;
 }
 
@@ -1017,15 +1015,15 @@ static void start_workers(acme_manager_t *m)
 {
     int wanted = m->conf.workers > 0 ? m->conf.workers : 1;
     sigset_t all, former;
-    apr_status_t status = APR_SUCCESS;
+    int rc = 0;
 
     m->threads = apr_pcalloc(m->pool, sizeof(*m->threads) * (apr_size_t)wanted);
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &former);
     pthread_mutex_lock(&m->mutex);
-    while (m->n_threads < wanted && status == APR_SUCCESS) {
-        status = apr_thread_create(&m->threads[m->n_threads], NULL, worker, m, m->pool);
-        m->n_threads += status == APR_SUCCESS;
+    while (m->n_threads < wanted && rc == 0) {
+        rc = pthread_create(&m->threads[m->n_threads], NULL, worker, m);
+        m->n_threads += rc == 0;
     }
     pthread_mutex_unlock(&m->mutex);
     pthread_sigmask(SIG_SETMASK, &former, NULL);
@@ -1037,7 +1035,6 @@ static void start_workers(acme_manager_t *m)
 
 static void join_workers(acme_manager_t *m)
 {
-    apr_status_t status;
     int i;
 
     __atomic_store_n(&m->quit, 1, __ATOMIC_RELEASE);
@@ -1045,7 +1042,7 @@ static void join_workers(acme_manager_t *m)
     pthread_cond_broadcast(&m->work);
     pthread_mutex_unlock(&m->mutex);
     for (i = 0; i < m->n_threads; i++) {
-        apr_thread_join(&status, m->threads[i]);
+        pthread_join(m->threads[i], NULL);
     }
     m->n_threads = 0;
 }

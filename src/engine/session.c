@@ -812,8 +812,8 @@ acme_rv_t acme_session_post(acme_http_response_t **out, acme_session_t *session,
 static acme_rv_t eab_wanted(acme_session_t *s, const acme_error_t *cause, acme_error_t *err)
 {
     return refine(err, cause, ACME_RETRY_HUMAN, "AC0309",
-                  "%s: the CA registers accounts only with an external account: set "
-                  "AcmeExternalAccount%s%s", ca_name(s), cause ? ": " : "",
+                  "%s: the CA registers accounts only with an external account, which cannot be "
+                  "configured yet%s%s", ca_name(s), cause ? ": " : "",
                   cause ? cause->text : "");
 }
 

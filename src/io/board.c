@@ -589,7 +589,7 @@ acme_rv_t acme_board_live_write(acme_board_t *board, int row, const acme_board_l
     return ACME_OK;
 }
 
-void acme_board_live_clear(acme_board_t *board, int row)
+void acme_board_live_clear(acme_board_t *board, int row, apr_uint64_t generation)
 {
     head_t *head = head_of(board, row);
     apr_uint64_t seq;
@@ -601,7 +601,7 @@ void acme_board_live_clear(acme_board_t *board, int row)
     }
     apr_thread_mutex_lock(board->mutex);
     seq = LOAD(&head->seq[AREA_LIVE]);
-    for (i = 0; i < 2; i++) {
+    for (i = 0; i < 2 && acme_board_row_generation(board, row) == generation; i++) {
         apr_size_t was;
 
         copy = area_copy(board, row, AREA_LIVE, seq + (apr_uint64_t)i);

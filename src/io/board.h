@@ -61,8 +61,9 @@ acme_rv_t acme_board_live_read(acme_board_live_t *out, const acme_board_t *board
  * big: ACME_FAIL, AC0803 (the certificate then goes live at the next restart). */
 acme_rv_t acme_board_live_write(acme_board_t *board, int row, const acme_board_live_t *live,
                                 apr_time_t now, apr_uint64_t *generation, acme_error_t *err);
-/* Owner: the row has no live certificate newer than F any more (generation stays). */
-void acme_board_live_clear(acme_board_t *board, int row);
+/* Owner: the row has no live certificate newer than F any more (generation stays), unless it
+ * is another generation than this by now. */
+void acme_board_live_clear(acme_board_t *board, int row, apr_uint64_t generation);
 
 /* What a next owner needs: whole records (record.h), at most ACME_BOARD_RESUME_MAX bytes. Two
  * alternating copies: a writer that dies in the middle leaves the former one. */

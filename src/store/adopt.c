@@ -18,6 +18,8 @@
 #define BATCH_BYTES_MAX (64 * 1024 * 1024)
 
 #define REPLACE_AT(cap) ((cap) / 4 * 3)
+/* What the shared log keeps for ids that are not configured: a hostile child may invent some. */
+#define STRANGERS_MAX (ACME_OVERFLOW_CAP / 8)
 
 enum { CERT = 0, KEY = 1, LOGS = 2 };
 
@@ -46,6 +48,7 @@ typedef struct {
     apr_size_t bytes;               /* of their logs */
     acme_commit_t *commit;
     apr_hash_t *retry;              /* label -> "" or NULL */
+    apr_hash_t *configured;         /* ids of all items, those in trouble too */
 } adopt_t;
 
 static const char *log_path(const acme_item_t *item, int which, apr_pool_t *pool)
@@ -502,7 +505,8 @@ static void overflow_rewrite(adopt_t *self)
     apr_hash_index_t *hi;
     struct iovec *part;
     acme_error_t err;
-    apr_size_t len;
+    apr_size_t len, strangers = 0;
+    int dropped = 0;
     const char *id, *all;
 
     for (hi = apr_hash_first(self->scratch, self->shared); hi != NULL; hi = apr_hash_next(hi)) {
@@ -514,9 +518,21 @@ static void overflow_rewrite(adopt_t *self)
                 return;
             }
         }
+        if (apr_hash_get(self->configured, id, APR_HASH_KEY_STRING) == NULL) {
+            strangers += kept->all_len;
+            if (strangers > STRANGERS_MAX) {
+                dropped++;
+                continue;
+            }
+        }
         part = apr_array_push(parts);
         part->iov_base = (void *)kept->all;
         part->iov_len = kept->all_len;
+    }
+    if (dropped > 0) {
+        acme_log(self->root->log, ACME_LOG_WARNING, "AC0628", NULL,
+                 "%s: records of %d certificates that are not configured are left out: there are "
+                 "more of them than an honest child leaves", self->overflow.path, dropped);
     }
     all = apr_pstrcatv(self->scratch, (const struct iovec *)parts->elts, (apr_size_t)parts->nelts,
                        &len);
@@ -717,6 +733,7 @@ static void adopt_init(adopt_t *self, acme_store_root_t *root, apr_pool_t *pool)
     self->pass.pool = pool;
     self->pass.scratch = self->scratch;
     self->retry = apr_hash_make(self->scratch);
+    self->configured = apr_hash_make(self->scratch);
     self->works = apr_array_make(self->batch, BATCH_MAX, sizeof(work_t *));
     self->commit = acme_commit_create(root->store, root->uid, self->batch);
 }
@@ -732,11 +749,15 @@ void acme_store_adopt(acme_store_root_t *root, acme_item_t *items, int n,
     if (self.pass.touch) {
         overflow_read(&self);
         for (i = 0; i < n; i++) {
+            apr_hash_set(self.configured, items[i].spec->id, APR_HASH_KEY_STRING, "");
+        }
+        for (i = 0; i < n; i++) {
             if (items[i].trouble == NULL) {
                 item_adopt(&self, &items[i], i < root->own_logs_max);
             }
         }
         flush(&self);
+        acme_store_stand_in(root, items, n, pool);
         if (self.rewrite) {
             overflow_rewrite(&self);
         }

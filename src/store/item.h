@@ -20,6 +20,9 @@ typedef struct {
  * concern the pair, remark and trouble. */
 void acme_item_check(acme_item_t *item, const acme_pass_t *pass);
 
+/* After an adoption: a placeholder for every item that is left without any file (prepare.c). */
+void acme_store_stand_in(acme_store_root_t *root, acme_item_t *items, int n, apr_pool_t *pool);
+
 /* The pair on disk is this one. */
 void acme_item_serve(acme_item_t *item, const acme_known_t *known, apr_pool_t *pool);
 /* What is recorded of it; NULL: unknown. */

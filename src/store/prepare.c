@@ -178,13 +178,24 @@ static void look_at_logs(prepare_t *self, acme_item_t *item, apr_pool_t *scratch
     }
 }
 
+static void label_add(prepare_t *self, acme_item_t *item)
+{
+    label_t *label = apr_hash_get(self->labels, item->spec->label, APR_HASH_KEY_STRING);
+
+    if (label == NULL) {
+        label = apr_pcalloc(self->pass.scratch, sizeof(*label));
+        label->first = item;
+        apr_hash_set(self->labels, item->spec->label, APR_HASH_KEY_STRING, label);
+    }
+    label->usable |= item->usable;
+}
+
 static void item_prepare(prepare_t *self, acme_item_t *item, apr_pool_t *scratch)
 {
     const acme_spec_t *spec = item->spec;
     const char *const paths[] = {spec->cert_path, spec->key_path};
     const acme_error_t *err;
     acme_pass_t pass = self->pass;
-    label_t *label;
     int i;
 
     memset(item, 0, sizeof(*item));
@@ -206,13 +217,7 @@ static void item_prepare(prepare_t *self, acme_item_t *item, apr_pool_t *scratch
         item->trouble = item->remark; /* nobody orders, everything is to be told */
         item->trouble_code = item->remark_code;
     }
-    label = apr_hash_get(self->labels, spec->label, APR_HASH_KEY_STRING);
-    if (label == NULL) {
-        label = apr_pcalloc(self->pass.scratch, sizeof(*label));
-        label->first = item;
-        apr_hash_set(self->labels, spec->label, APR_HASH_KEY_STRING, label);
-    }
-    label->usable |= item->usable;
+    label_add(self, item);
 }
 
 /* ---- placeholders ---- */
@@ -356,6 +361,50 @@ static void placeholder_give(prepare_t *self, acme_item_t *item)
     }
 }
 
+static void prepare_init(prepare_t *self, acme_store_root_t *root, int look, apr_pool_t *pool)
+{
+    int i;
+
+    memset(self, 0, sizeof(*self));
+    for (i = 0; i < PLACES; i++) {
+        acme_error_clear(&self->place[i].err);
+    }
+    self->pass.root = root;
+    self->pass.look = look;
+    self->pass.uid = judged_uid(root, look);
+    self->pass.pool = pool;
+    apr_pool_create(&self->pass.scratch, pool);
+    self->placeholders.now = root->now;
+    self->placeholders.pool = self->pass.scratch;
+    self->dirs = apr_hash_make(self->pass.scratch);
+    self->labels = apr_hash_make(self->pass.scratch);
+}
+
+/* A pair that could not be put in place may have left less than there was before. */
+void acme_store_stand_in(acme_store_root_t *root, acme_item_t *items, int n, apr_pool_t *pool)
+{
+    prepare_t self;
+    int i, lost = 0;
+
+    for (i = 0; i < n; i++) {
+        lost |= !items[i].usable && items[i].cert_file == NULL;
+    }
+    if (!lost) {
+        return;
+    }
+    prepare_init(&self, root, 0, pool);
+    self.pass.touch = root->usable && !root->read_only;
+    for (i = 0; i < n; i++) {
+        label_add(&self, &items[i]);
+    }
+    for (i = 0; i < n; i++) {
+        if (!items[i].usable) {
+            placeholder_give(&self, &items[i]);
+        }
+    }
+    apr_pool_destroy(self.pass.scratch);
+}
+
 void acme_store_prepare(acme_store_root_t *root, acme_item_t *items, int n, int look,
                         apr_pool_t *pool)
 {
@@ -363,20 +412,8 @@ void acme_store_prepare(acme_store_root_t *root, acme_item_t *items, int n, int 
     apr_pool_t *sub;
     int i;
 
-    memset(&self, 0, sizeof(self));
-    for (i = 0; i < PLACES; i++) {
-        acme_error_clear(&self.place[i].err);
-    }
-    self.pass.root = root;
-    self.pass.look = look;
-    self.pass.uid = judged_uid(root, look);
-    self.pass.pool = pool;
-    apr_pool_create(&self.pass.scratch, pool);
+    prepare_init(&self, root, look, pool);
     apr_pool_create(&sub, self.pass.scratch);
-    self.placeholders.now = root->now;
-    self.placeholders.pool = self.pass.scratch;
-    self.dirs = apr_hash_make(self.pass.scratch);
-    self.labels = apr_hash_make(self.pass.scratch);
     root->overflow_fd = -1;
     store_check(&self);
     recover(&self);

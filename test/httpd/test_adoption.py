@@ -108,6 +108,21 @@ def backups(httpd):
     return found
 
 
+def test_adoption_that_fails_takes_nothing_away(serving):
+    """No journal can be written: the server lives, what was live stays live, and the next start adopts it."""
+    httpd, _, seen = serving()
+    os.makedirs(path_of(httpd, "journal.new/in the way"))
+    httpd.graceful()
+    assert httpd.running() and not os.path.exists(path_of(httpd, "a.test.crt.pem"))
+    assert httpd.log_lines("AC062[01]")
+    for look in httpd.handshake_all_children("a.test").values():
+        assert look.serial == seen.serial
+    assert "1 valid" in httpd.wait_log("AC0710", count=2)[-1]
+    os.removedirs(path_of(httpd, "journal.new/in the way"))
+    httpd.graceful()
+    assert on_disk(httpd) == served(httpd) == seen.serial
+
+
 @pytest.mark.parametrize("kept", [3, 1])
 def test_former_pairs_are_kept(serving, make_httpd, make_pebble, kept):
     """Three adoptions over a pair: three backups, the newest ones; AcmeBackups says how many."""

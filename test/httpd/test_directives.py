@@ -41,7 +41,7 @@ TABLE = {
     "AcmeDirectoryURL": Row(ANYWHERE, ["letsencrypt", "https://ca.example.org:14000/dir?x=1", "internal letsencrypt",
                                        "https://ca.example.org/" + "d" * 300, "https://ca.example.org/" + "d" * 2000],
                             ["http://ca.example.org/dir", "https://", "https://ca.example.org:0/", "https://a b/",
-                             "https://u@ca.example.org/", "ftp://ca.example.org/", "let/sencrypt", "letsencrypt letsencrypt",
+                             "https://u@ca.example.org/", "ftp://ca.example.org/", "let/sencrypt", "none", "letsencrypt letsencrypt",
                              "y" * 254], "https", many=None),
     "AcmeEmail": Row(ANYWHERE, ["admin@example.org", "a@example.org b@example.org", "none"],
                      ["admin", "@example.org", "a@", "a@b@c", "a@example.org,b@example.org", "a@example.org none",

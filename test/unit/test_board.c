@@ -340,7 +340,9 @@ START_TEST(generations_only_grow)
     whole = acme_board_generation(board);
     ck_assert_uint_eq(got, baseline);
     ck_assert_uint_gt(whole, 0);
-    acme_board_live_clear(board, 1);
+    acme_board_live_clear(board, 1, baseline - 1);
+    ck_assert(acme_board_live_read(&live, board, 1, pool, NULL) == ACME_OK);
+    acme_board_live_clear(board, 1, baseline);
     ck_assert_uint_eq(acme_board_row_generation(board, 1), baseline);
     ck_assert(acme_board_live_read(&live, board, 1, pool, NULL) == ACME_AGAIN);
     live_write(1, 2);
@@ -365,11 +367,11 @@ START_TEST(what_is_cleared_is_gone)
     live_write(1, 1);
     live_write(1, 2);
     ck_assert_ptr_nonnull(memmem(memory, memory_size, key, part_len(1, 0)));
-    acme_board_live_clear(board, 1);
+    acme_board_live_clear(board, 1, acme_board_row_generation(board, 1));
     ck_assert_ptr_null(memmem(memory, memory_size, key, 32));
     ck_assert_ptr_null(memmem(memory, memory_size, part(2, 0, pool), 32));
-    acme_board_live_clear(board, 0);
-    acme_board_live_clear(board, ROWS);
+    acme_board_live_clear(board, 0, 0);
+    acme_board_live_clear(board, ROWS, 0);
 }
 END_TEST
 

@@ -328,8 +328,8 @@ static const struct {
 } unusable[] = {
     { "terms", 0, "AC0376", ACME_RETRY_HUMAN, "https://ca.example/terms-1", 0 },
     { "terms", 0, "AC0376", ACME_RETRY_HUMAN, "AcmeTermsOfService", 0 },
-    { "eab", 0, "AC0309", ACME_RETRY_HUMAN, "AcmeExternalAccount", 0 },
-    { "eab_terms", 1, "AC0309", ACME_RETRY_HUMAN, "AcmeExternalAccount", 0 },
+    { "eab", 0, "AC0309", ACME_RETRY_HUMAN, "external account", 0 },
+    { "eab_terms", 1, "AC0309", ACME_RETRY_HUMAN, "external account", 0 },
     { "deactivated", 0, "AC0308", ACME_RETRY_HUMAN, "/etc/acme/x.jwk", 1 },
     { "nolocation", 0, "AC0310", ACME_RETRY_LADDER, "Location", 1 },
     { "action", 0, "AC0311", ACME_RETRY_HUMAN, "https://ca.example/agree", 1 },
