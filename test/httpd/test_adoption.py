@@ -586,7 +586,7 @@ def test_full_disk(make_httpd, make_pebble, make_chaos, small_disk):
     fill(small_disk)
     rule.release()
     second = httpd.wait_live("a.test", chaos, not_serial=first.serial)
-    line = httpd.wait_log(r":error\].* a\.test: serial %x is not on disk yet: .*No space left.*next try at" % second.serial)
+    line = httpd.wait_log(r":error\].* a\.test: serial 0?%x is not on disk yet: .*No space left.*next try at" % second.serial)
     assert len(line) == 1 and httpd.get("a.test").status == 200
     os.unlink(os.path.join(small_disk, "filler"))
     httpd.graceful()
