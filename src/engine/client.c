@@ -804,7 +804,9 @@ acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t
     if (rv == ACME_FAIL && err->kind == ACME_E_STOPPED) {
         return rv;
     }
-    if (rv == ACME_FAIL && err->kind == ACME_E_CHALLENGE) {
+    if (rv == ACME_FAIL
+        && (err->kind == ACME_E_CHALLENGE
+            || (acme_order_is_dead(client->order) && *client->challenge != '\0'))) {
         add_arrivals(client, err);
     }
     withdraw(client);

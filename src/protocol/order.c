@@ -1018,8 +1018,8 @@ static acme_rv_t no_cause(turn_t *t)
     const acme_problem_t *problem = t->order->invalid;
 
     if (!t->order->failed) {
-        return go(t,
-                  ACME_STEP_VALIDATE); /* the look was due when the poll was, not instead of it */
+        /* The look was due when the poll was, not instead of it. */
+        return go(t, ACME_STEP_VALIDATE);
     }
     (void)acme_error_set(t->err, ACME_E_PROBLEM, "AC0354", "the order is invalid: %s",
                          problem != NULL ? problem->text : "the CA does not say why");
