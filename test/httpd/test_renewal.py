@@ -248,7 +248,10 @@ def survives_restarts(httpd, number):
     httpd.kill9()
     httpd.start(write=False)
     httpd.wait_log("owner is pid", count=owners + 11)
-    assert len(httpd.log_lines("1 certificate: 0 valid, 0 due, 0 failing, 1 never issued")) == owners + 11
+    # httpd may end an idle child that owns: one owner more is no fault, one that knows less is.
+    told = httpd.log_lines("AC0710")
+    assert len(told) >= owners + 11
+    assert all("1 certificate: 0 valid, 0 due, 0 failing, 1 never issued" in line for line in told)
     assert attempts(httpd, "a.test") == number
 
 
