@@ -34,7 +34,7 @@ def openssl(*args):
 CERTS = {
     # name: (common name, extensions, days)
     "good": ("rawca", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1", 30),
-    "expired": ("rawca", "subjectAltName=DNS:localhost,IP:127.0.0.1", -1),
+    "expired": ("rawca", "subjectAltName=DNS:localhost,IP:127.0.0.1", 0),
     "wronghost": ("rawca", "subjectAltName=DNS:other.example", 30),
     "partial": ("rawca", "subjectAltName=DNS:local*", 30),
     "wrongip": ("127.0.0.1", "subjectAltName=DNS:127.0.0.1,IP:127.0.0.2", 30),
