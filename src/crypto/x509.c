@@ -685,6 +685,16 @@ static acme_rv_t ordered(acme_chain_t **out, int *dropped, const acme_chain_t *c
     return ACME_OK;
 }
 
+/* Signed with a digest that no client takes: newer OpenSSL leaves that to the client. */
+static int signature_is_broken(X509 *x509)
+{
+    int md = NID_undef;
+
+    return (X509_get_extension_flags(x509) & EXFLAG_SS) == 0
+           && X509_get_signature_info(x509, &md, NULL, NULL, NULL) == 1
+           && (md == NID_sha1 || md == NID_md5);
+}
+
 /* Would mod_ssl serve it? */
 static acme_rv_t check_served(const acme_chain_t *chain, const acme_key_t *key, acme_error_t *err)
 {
@@ -696,12 +706,13 @@ static acme_rv_t check_served(const acme_chain_t *chain, const acme_key_t *key, 
         return unfit(err, "OpenSSL cannot begin to check the certificate");
     }
     SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
-    if (SSL_CTX_use_certificate(ctx, chain->x509[0]) != 1
+    if (signature_is_broken(chain->x509[0]) || SSL_CTX_use_certificate(ctx, chain->x509[0]) != 1
         || SSL_CTX_use_PrivateKey(ctx, acme_key_evp(key)) != 1) {
         rv = unfit(err, "OpenSSL would not serve the certificate");
     }
     for (i = 1; i < chain->n && rv == ACME_OK; i++) {
-        if (SSL_CTX_add1_chain_cert(ctx, chain->x509[i]) != 1) {
+        if (signature_is_broken(chain->x509[i])
+            || SSL_CTX_add1_chain_cert(ctx, chain->x509[i]) != 1) {
             rv = unfit(err, "OpenSSL would not serve the chain");
         }
     }
