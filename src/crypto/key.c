@@ -17,6 +17,7 @@
 #include <openssl/x509.h>
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 #include <openssl/core_names.h>
+#include <openssl/decoder.h>
 #include <openssl/param_build.h>
 #endif
 
@@ -628,6 +629,71 @@ static int no_passphrase(char *buffer, int size, int writing, void *data)
     return -1;
 }
 
+/* What decodes a PrivateKeyInfo. OpenSSL 3 tries every decoder it has unless it is told which: that
+ * takes four times as long as the rest (0.4 ms, 0.1 ms - measured), and root does it for every pair. */
+static EVP_PKEY *pkcs8_decode(const PKCS8_PRIV_KEY_INFO *info, const unsigned char *der,
+                              apr_size_t len)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+    const ASN1_OBJECT *algorithm = NULL;
+    EVP_PKEY *pkey = NULL;
+
+    if (PKCS8_pkey_get0(&algorithm, NULL, NULL, NULL, info)) {
+        int nid = OBJ_obj2nid(algorithm);
+        const char *type = nid == NID_X9_62_id_ecPublicKey ? "EC"
+                           : nid == NID_rsaEncryption      ? "RSA"
+                                                           : NULL;
+        OSSL_DECODER_CTX *decoder =
+            type ? OSSL_DECODER_CTX_new_for_pkey(&pkey, "DER", "PrivateKeyInfo", type,
+                                                 EVP_PKEY_KEYPAIR, NULL, NULL)
+                 : NULL;
+
+        if (decoder) {
+            OSSL_DECODER_from_data(decoder, &der, &len);
+            OSSL_DECODER_CTX_free(decoder);
+            return pkey;
+        }
+    }
+#else
+    (void)der;
+    (void)len;
+#endif
+    return EVP_PKCS82PKEY(info);
+}
+
+/* NULL: it is not one, or has more after it. */
+static EVP_PKEY *pkcs8_from_der(const unsigned char *der, apr_size_t len)
+{
+    const unsigned char *end = der;
+    PKCS8_PRIV_KEY_INFO *info = NULL;
+    EVP_PKEY *pkey = NULL;
+
+    if (len <= TEXT_MAX) {
+        info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &end, (long)len);
+    }
+    if (info && end == der + len) {
+        pkey = pkcs8_decode(info, der, len);
+    }
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return pkey;
+}
+
+static EVP_PKEY *pkcs8_from_pem(BIO *bio)
+{
+    char *name = NULL, *header = NULL;
+    unsigned char *der = NULL;
+    long len = 0;
+    EVP_PKEY *pkey = NULL;
+
+    if (PEM_read_bio(bio, &name, &header, &der, &len)) {
+        pkey = pkcs8_from_der(der, (apr_size_t)len);
+    }
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    OPENSSL_clear_free(der, (size_t)len);
+    return pkey;
+}
+
 acme_rv_t acme_key_from_pem(acme_key_t **out, const char *pem, apr_size_t len, apr_pool_t *pool,
                             acme_error_t *err)
 {
@@ -642,7 +708,9 @@ acme_rv_t acme_key_from_pem(acme_key_t **out, const char *pem, apr_size_t len, a
     ERR_clear_error();
     bio = BIO_new_mem_buf(block, (int)(pem + len - block));
     if (bio) {
-        pkey = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+        pkey = starts(block, pem + len, "-----BEGIN PRIVATE KEY-----")
+                   ? pkcs8_from_pem(bio)
+                   : PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
     }
     BIO_free(bio);
     return key_wrap(out, pkey, pool, err);
@@ -673,19 +741,8 @@ acme_rv_t acme_key_to_der(unsigned char **der, apr_size_t *len, const acme_key_t
 acme_rv_t acme_key_from_der(acme_key_t **out, const unsigned char *der, apr_size_t len,
                             apr_pool_t *pool, acme_error_t *err)
 {
-    const unsigned char *end = der;
-    PKCS8_PRIV_KEY_INFO *info = NULL;
-    EVP_PKEY *pkey = NULL;
-
     ERR_clear_error();
-    if (len <= TEXT_MAX) {
-        info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &end, (long)len);
-    }
-    if (info && end == der + len) {
-        pkey = EVP_PKCS82PKEY(info);
-    }
-    PKCS8_PRIV_KEY_INFO_free(info);
-    return key_wrap(out, pkey, pool, err);
+    return key_wrap(out, pkcs8_from_der(der, len), pool, err);
 }
 
 /* ---- JWK ---- */
