@@ -659,6 +659,7 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
     memset(&conf, 0, sizeof(conf));
     conf.spec = job->conf->spec;
     conf.ca = ca_at(job, job->ca);
+    apr_cpystrn(job->status->ca, conf.ca->directory_url, sizeof(job->status->ca));
     conf.row = job->conf->row;
     conf.session = ca->session;
     conf.store = m->conf.store;

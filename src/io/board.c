@@ -695,6 +695,9 @@ acme_rv_t acme_board_status_read(acme_board_status_t *out, const acme_board_t *b
     text_settle(out->error, sizeof(out->error));
     text_settle(out->serial, sizeof(out->serial));
     text_settle(out->order_url, sizeof(out->order_url));
+    text_settle(out->ca, sizeof(out->ca));
+    text_settle(out->publish, sizeof(out->publish));
+    text_settle(out->explanation, sizeof(out->explanation));
     return ACME_OK;
 }
 

@@ -14,7 +14,7 @@
  * C11-style atomics of the compiler (__atomic_*). */
 typedef struct acme_board_t acme_board_t; /* a process's handle; the mapping itself is not owned */
 
-#define ACME_BOARD_LAYOUT 1
+#define ACME_BOARD_LAYOUT 2
 #define ACME_BOARD_LIVE_MAX (48 * 1024)   /* key and chain, DER */
 #define ACME_BOARD_RESUME_MAX (24 * 1024) /* records */
 #define ACME_BOARD_CHALLENGES 1024
@@ -94,6 +94,9 @@ typedef struct {
     apr_uint32_t failures;
     char serial[72];
     char order_url[512];
+    char ca[256];          /* directory URL of the CA of the attempt under way, or of the last one */
+    char publish[768];     /* what the administrator has to publish in the DNS, "" nothing */
+    char explanation[512]; /* URL with which the CA explains its renewal window, "" none */
 } acme_board_status_t;
 
 void acme_board_status_write(acme_board_t *board, int row, const acme_board_status_t *status);
