@@ -14,11 +14,12 @@ license='/* Licensed under the Apache License, Version 2.0; see LICENSE. */'
 mkdir -p "$good"
 (
     cd "$good" || exit 2
-    mkdir -p src/base src/crypto src/protocol src/io mod_acmeclient conf docs test/unit test/fuzz test/data/corpus/url test/httpd/lib
+    mkdir -p src/base src/crypto src/protocol src/io mod_acmeclient acmectl conf docs test/unit test/fuzz test/data/corpus/url test/httpd/lib
     printf '%s\n#include "base/url.h"\n\nint url(int a)\n{\n    if (a) {\n        return say("AC0101");\n    }\n    else {\n        return 0;\n    }\n}\n' "$license" >src/base/url.c
     printf '%s\nint url(int a);\n' "$license" >src/base/url.h
     printf '%s\n#include "base/url.h"\n#include <string.h>\n' "$license" >src/protocol/http.c
     printf '%s\n#include "directives.h"\n#include "httpd.h"\n' "$license" >mod_acmeclient/config.c
+    printf '%s\n#include "acme.h"\n' "$license" >acmectl/main.c
     printf '%s\nDIRECTIVE(AcmeEngine, CTX_POLICY, 1, 1, onoff, "off")\n' "$license" >mod_acmeclient/directives.h
     printf '#AcmeEngine off\n' >conf/acmeclient.conf
     printf '### AcmeEngine\n    Syntax:  AcmeEngine on|off\n    Default: AcmeEngine off\n' >docs/manual.md
@@ -30,7 +31,7 @@ mkdir -p "$good"
     echo '# conftest' >test/httpd/conftest.py
     echo '# lib' >test/httpd/lib/util.py
     : >test/check_x.sh
-    echo "x = src/base/url.c src/base/url.h src/protocol/http.c mod_acmeclient/config.c mod_acmeclient/directives.h test/unit/suites.h test/unit/test_url.c test/fuzz/replay_url test/check_x.sh" >Makefile.am
+    echo "x = src/base/url.c src/base/url.h src/protocol/http.c mod_acmeclient/config.c mod_acmeclient/directives.h acmectl/main.c test/unit/suites.h test/unit/test_url.c test/fuzz/replay_url test/check_x.sh" >Makefile.am
 )
 cp "$here/../.clang-format" "$good/.clang-format"
 
@@ -69,6 +70,8 @@ refuses layers src/io/net.c '#include <http_log.h>'
 refuses layers src/io/net.c '#include <jansson.h>'
 refuses layers src/protocol/http.c '#include <openssl/evp.h>'
 refuses layers mod_acmeclient/config.c '#include <openssl/ssl.h>'
+refuses layers acmectl/main.c '#include <openssl/evp.h>'
+refuses layers acmectl/main.c '#include <httpd.h>'
 refuses layers src/protocol/http.c '#include <sys/socket.h>'
 refuses layers src/protocol/http.c '#include <apr_file_io.h>'
 refuses layers src/protocol/http.c 'int f(void)\n{\n    return apr_time_now();\n}'
@@ -92,6 +95,7 @@ refuses tests test/unit/test_url.c 'START_TEST(two)\n{\n}\nEND_TEST'
 refuses tests test/unit/test_new.c "$license"
 refuses tests test/fuzz/fuzz_new.c "$license"
 refuses tests src/base/new.c "$license"
+refuses tests acmectl/new.c "$license"
 refuses tests test/check_new.sh ''
 without tests test/httpd/test_directives.py test_it
 refuses tests test/httpd/test_directives.py 'def test_it():\n    pass'

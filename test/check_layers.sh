@@ -6,7 +6,7 @@ LC_ALL=C; export LC_ALL
 cd "${1:-${srcdir:-.}}" || exit 2
 test -d src || { echo "no src/ here"; exit 2; }
 bad=$(
-    grep -rnE '^[[:space:]]*#[[:space:]]*include' --include='*.c' --include='*.h' src mod_acmeclient | awk '
+    grep -rnE '^[[:space:]]*#[[:space:]]*include' --include='*.c' --include='*.h' src mod_acmeclient $(ls -d acmectl 2>/dev/null) | awk '
     BEGIN {
         n = split("base crypto protocol io store engine", order, " ")
         for (i = 1; i <= n; i++) rank[order[i]] = i
@@ -17,10 +17,10 @@ bad=$(
         what = $0; sub(/^[^<"]*[<"]/, "", what); sub(/[>"].*$/, "", what)
         quoted = $0 ~ /#[ \t]*include[ \t]*"/
         split(file, part, "/")
-        glue = part[1] == "mod_acmeclient"
+        glue = part[1] == "mod_acmeclient" || part[1] == "acmectl"
         layer = glue ? "" : part[2]
         split(what, to, "/")
-        if (what ~ /^(httpd|http_[a-z0-9_]*|ap_[a-z0-9_]*|util_[a-z0-9_]*|mod_[a-z0-9_]*|mpm_common|unixd|scoreboard)\.h$/ && !glue)
+        if (what ~ /^(httpd|http_[a-z0-9_]*|ap_[a-z0-9_]*|util_[a-z0-9_]*|mod_[a-z0-9_]*|mpm_common|unixd|scoreboard)\.h$/ && part[1] != "mod_acmeclient")
             print file ":" at[2] ": httpd header " what " outside mod_acmeclient/"
         if (!glue && layer in rank && quoted) {
             if (!(to[1] in rank) || what !~ /\//)

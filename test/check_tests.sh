@@ -33,7 +33,7 @@ for dir in test/data/corpus/*/; do
     noun=$(basename "$dir")
     test -f "test/fuzz/fuzz_$noun.c" || say "$dir: no test/fuzz/fuzz_$noun.c"
 done
-for file in src/*/*.[ch] src/*.h mod_acmeclient/*.[ch] test/unit/*.[ch]; do
+for file in src/*/*.[ch] src/*.h mod_acmeclient/*.[ch] acmectl/*.[ch] test/unit/*.[ch]; do
     test -f "$file" || continue
     grep -qE "(^|[[:space:]])$file([[:space:]]|\$)" Makefile.am || say "$file: not in Makefile.am"
 done
