@@ -630,7 +630,7 @@ static int no_passphrase(char *buffer, int size, int writing, void *data)
 }
 
 /* What decodes a PrivateKeyInfo. OpenSSL 3 tries every decoder it has unless it is told which: that
- * takes four times as long as the rest (0.4 ms, 0.1 ms - measured), and root does it for every pair. */
+ * takes four times as long as the rest (0.4 ms, 0.1 ms - measured), and root does it for each. */
 static EVP_PKEY *pkcs8_decode(const PKCS8_PRIV_KEY_INFO *info, const unsigned char *der,
                               apr_size_t len)
 {

@@ -94,7 +94,7 @@ typedef struct {
     apr_uint32_t failures;
     char serial[72];
     char order_url[512];
-    char ca[256];          /* directory URL of the CA of the attempt under way, or of the last one */
+    char ca[256];          /* directory URL of the CA of the attempt under way, or of the last */
     char publish[768];     /* what the administrator has to publish in the DNS, "" nothing */
     char explanation[512]; /* URL with which the CA explains its renewal window, "" none */
 } acme_board_status_t;
