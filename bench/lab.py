@@ -186,6 +186,7 @@ class Server:
     def __init__(self, root, subject, names, ports, ca=None, kind="ec", challenge="http-01", extra=""):
         self.root, self.subject, self.names, self.ports = root, subject, list(names), ports
         self.kind, self.extra, self.process = kind, extra, None
+        self.wrapper = []  # a command that runs httpd as one process, as the user it wants
         self.values = {"ROOT": root, "HTTP": ports.http, "HTTPS": ports.https, "CHALLENGE": challenge,
                        "DIRECTORY": ca.directory if ca else NOWHERE,
                        "CA_FILE": ca.ca_file if ca else self.at("bench-ca.pem"),
@@ -254,7 +255,8 @@ class Server:
         self.write()
         with open(self.at("stderr"), "ab") as out:
             self.began = now()
-            self.process = subprocess.Popen([httpd_program(), "-d", self.root, "-f", self.at("httpd.conf"), "-DFOREGROUND"],
+            self.process = subprocess.Popen([*self.wrapper, httpd_program(), "-d", self.root, "-f", self.at("httpd.conf"),
+                                             "-X" if self.wrapper else "-DFOREGROUND"],
                                             stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def start(self, timeout=900):
@@ -348,9 +350,7 @@ class Lab:
         self.run = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         os.makedirs(options.out, exist_ok=True)
         self.results = os.path.join(options.out, bench + ".jsonl")
-        self.program = os.path.join(self.work, "load")
-        subprocess.run([os.environ.get("CC", "cc"), "-std=gnu99", "-O2", "-o", self.program, os.path.join(HERE, "load.c"),
-                        "-lssl", "-lcrypto", "-lpthread"], check=True)
+        self.program = self.compile("load", "ssl", "crypto", "pthread")
 
     def __enter__(self):
         return self
@@ -362,6 +362,13 @@ class Lab:
             say("kept: %s", self.work)
         else:
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def compile(self, name, *libraries):
+        """The program made of NAME.c."""
+        program = os.path.join(self.work, name)
+        subprocess.run([os.environ.get("CC", "cc"), "-std=gnu99", "-O2", "-o", program, os.path.join(HERE, name + ".c")]
+                       + ["-l" + library for library in libraries], check=True)
+        return program
 
     def ordering(self):
         return [name for name in self.subjects if Subject(name).orders]

@@ -5,11 +5,15 @@
   new account     nothing is there: account key, account, certificate
   known account   the store of a former run; another name is new
 
+  floor           (with http-01 and one certificate) a client that does nothing else, from its start to the certificate: floor.c
+
 Where a certificate is live only after a restart, the graceful restart follows at once and counts. With --n the start is
 that of a server with so many names without certificates, and the end is the last one's.
 """
+import json
 import os
 import signal
+import subprocess
 import time
 
 from lab import Lab, Ports, arguments, log_size, now, numbers, poll, requests_of
@@ -53,6 +57,27 @@ def one(server, pebble, names):
     return found
 
 
+class Floor:
+    """floor.c, its results in our terms."""
+    def __init__(self, lab, ports, pebble):
+        self.lab, self.rounds = lab, 0
+        port = pebble.directory.rpartition(":")[2].partition("/")[0]
+        self.command = [lab.compile("floor", "jansson", "ssl", "crypto", "pthread"), "-p", port, "-c", pebble.ca_file,
+                        "-h", str(ports.http)]
+
+    def round(self, **what):
+        """A new account and its first certificate, then one more."""
+        self.rounds += 1
+        for case in ("new account", "known account"):
+            self.lab.count += 1
+            run = subprocess.run(self.command + ["-a", os.path.join(self.lab.work, "floor-account-%d" % self.rounds),
+                                                 "-n", "d0.r%d.bench.example.org" % self.lab.count],
+                                 check=True, stdout=subprocess.PIPE)
+            found = json.loads(run.stdout)
+            self.lab.record(subject="floor", case=case, live_s=found["total_ms"] / 1e3,
+                            requests_per_certificate=found["requests"], **what)
+
+
 def main():
     parser = arguments(__doc__, subjects="md,acmeclient", rounds=7)
     parser.add_argument("--n", default="1", help="certificates of one start, as a list (%(default)s)")
@@ -64,16 +89,20 @@ def main():
     with Lab("latency", options) as lab:
         ports = Ports()
         pebble = lab.pebble(ports, retry_after={"authz": options.retry_after, "order": options.retry_after})
+        floor = Floor(lab, ports, pebble)
         for n in numbers(options.n):
             for challenge in options.challenges.split(","):
                 for i in range(options.rounds):
+                    what = {"challenge": challenge, "n": n, "key": options.key, "retry_after": options.retry_after,
+                            "round": i}
+                    if what["challenge"] == "http-01" and n == 1 and options.key == "ec":
+                        floor.round(**what)
                     for subject in lab.rotated(i, lab.ordering()):
                         server = lab.server(subject, [], ports, ca=pebble, kind=options.key, challenge=challenge)
                         for case in ("new account", "known account"):
                             lab.count += 1
                             names = ["d%d.r%d.bench.example.org" % (k, lab.count) for k in range(n)]
-                            lab.record(subject=subject, case=case, challenge=challenge, n=n, key=options.key,
-                                       retry_after=options.retry_after, round=i, **one(server, pebble, names))
+                            lab.record(subject=subject, case=case, **what, **one(server, pebble, names))
 
 
 if __name__ == "__main__":

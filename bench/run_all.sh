@@ -28,6 +28,7 @@ else
     run latency --rounds 1 --challenges http-01 --n 100
     run restart --rounds 5 --n 1000
     run handshake --rounds 15 --n 1,1000 --keys ec,rsa
+    run instructions
     run swap --n 1000 --swaps 20
 fi
 "$python" "$here/table.py" "$out" | tee "$out/table.md"

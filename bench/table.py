@@ -26,6 +26,8 @@ TABLES = {
     "handshake": ("Server CPU of a full TLS handshake", ["state", "n", "key", "tls"], [
         ("cpu_us", "CPU, µs", 1), ("per_s", "handshakes per s", 0), ("p50_ms", "p50, ms", 2), ("p99_ms", "p99, ms", 1),
         ("failed", "failed", 0)]),
+    "instructions": ("Instructions of a full TLS handshake with one request", ["state"], [
+        ("instructions", "instructions", 0)]),
     "restart": ("Start and graceful restart", ["case", "n", "key"], [
         ("first_start_s", "first start, s", 3), ("later_start_s", "later start, s", 3), ("graceful_s", "graceful, s", 3),
         ("stop_s", "stop, s", 3), ("parent_rss_kib", "parent RSS, KiB", 0), ("child_rss_kib", "child RSS, KiB", 0),
@@ -63,7 +65,7 @@ def groups(rows, keys):
 def reference(found, keys, subject, case):
     """The rows to compare with: same case, or the reference's only one when it cannot have this one."""
     for name in ("ssl", "md"):
-        if name == subject:
+        if subject in (name, "floor"):
             return None
         if (name, case) in found:
             return found[name, case]
@@ -120,6 +122,11 @@ def table(bench, rows):
             spread("%s %s: %s" % (subject, " ".join(str(c) for c in case), heading), ratios(mine, others, field))
     if bench == "restart":
         missing(found, keys)
+    for (subject, case), mine in found.items():
+        floor = found.get(("floor", case)) if subject != "floor" else None
+        if floor:
+            print("- %s %s: start to live ×%.1f of the floor's" % (subject, " ".join(str(c) for c in case),
+                                                                  ratio(mine, floor, "live_s")))
 
 
 def spread(what, values):
