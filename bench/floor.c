@@ -1,13 +1,14 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
-/* The floor: the least an RFC 8555 client has to do for one certificate, with nothing of a server around it. One keep-alive
- * connection, one nonce after the other, an ES256 account, http-01 answered by a thread, a P-256 key. No recovery from
- * anything: it ends with a message.
+/* The floor: the least an RFC 8555 client has to do for one certificate, with nothing of a server
+ * around it. One keep-alive connection, one nonce after the other, an ES256 account, http-01
+ * answered by a thread, a P-256 key. No recovery from anything: it ends with a message.
  *
  *   floor -p PORT -c CA.pem -h HTTP-PORT -a ACCOUNT -n NAME [-w MS]
  *
- * ACCOUNT is a file with the account's key and URL; it is made when it is missing. -w: milliseconds between polls, default 1.
- * Prints one JSON object: total_ms from the beginning of main() to the certificate, requests, polls. */
+ * ACCOUNT is a file with the account's key and URL; it is made when it is missing. -w: milliseconds
+ * between polls, default 1. Prints one JSON object: total_ms from the beginning of main() to the
+ * certificate, requests, polls. */
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -54,6 +55,19 @@ static void die(const char *format, ...)
     exit(1);
 }
 
+/* Digits, to the first other character. */
+static long number(const char *text, int base)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *digit;
+    long n = 0;
+
+    for (; *text && (digit = memchr(digits, *text, (size_t)base)) != NULL; text++) {
+        n = n * base + (digit - digits);
+    }
+    return n;
+}
+
 static double now_ms(void)
 {
     struct timespec at;
@@ -82,7 +96,7 @@ static char *base64url(const void *data, size_t len)
 
 static struct sockaddr_in loopback(int port)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
 
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     return address;
@@ -116,7 +130,8 @@ static const char *header(const char *name)
     size_t len = strlen(name);
     const char *line;
 
-    for (line = strstr(floor_.reply, "\r\n"); line && line + 2 < floor_.body; line = strstr(line + 2, "\r\n")) {
+    for (line = strstr(floor_.reply, "\r\n"); line && line + 2 < floor_.body;
+         line = strstr(line + 2, "\r\n")) {
         if (strncasecmp(line + 2, name, len) == 0 && line[2 + len] == ':') {
             line += 3 + len;
             return line + strspn(line, " ");
@@ -139,13 +154,13 @@ static void keep_header(char *to, size_t room, const char *name)
 static void join_chunks(char *body)
 {
     char *from = body, *to = body;
-    long size = strtol(from, &from, 16);
+    long size;
 
-    while (size > 0) {
-        memmove(to, from + 2, (size_t)size);
+    for (size = number(from, 16); size > 0; size = number(from, 16)) {
+        from = strstr(from, "\r\n") + 2;
+        memmove(to, from, (size_t)size);
         to += size;
-        from += size + 4;
-        size = strtol(from, &from, 16);
+        from += size + 2;
     }
     *to = '\0';
 }
@@ -159,7 +174,7 @@ static int complete(size_t have, int has_body, int *chunked)
     if (*chunked) {
         return have >= 5 && strcmp(end - 5, "0\r\n\r\n") == 0;
     }
-    return !has_body || !length || end - floor_.body >= atol(length);
+    return !has_body || !length || end - floor_.body >= number(length, 10);
 }
 
 static void read_reply(int has_body)
@@ -180,7 +195,7 @@ static void read_reply(int has_body)
             floor_.body += 4;
         }
     } while (!floor_.body || !complete(have, has_body, &chunked));
-    floor_.status = atoi(floor_.reply + 9);
+    floor_.status = (int)number(floor_.reply + 9, 10);
     keep_header(floor_.nonce, sizeof(floor_.nonce), "Replay-Nonce");
     keep_header(floor_.location, sizeof(floor_.location), "Location");
     if (chunked) {
@@ -193,11 +208,12 @@ static void exchange(const char *method, const char *url, const char *body)
     const char *path = strchr(strstr(url, "://") + 3, '/');
     size_t len = body ? strlen(body) : 0;
     char *request = malloc(len + 2048);
-    int n = snprintf(request, 2048, "%s %s HTTP/1.1\r\nHost: localhost:%d\r\nUser-Agent: floor\r\n", method, path,
-                     floor_.port);
+    int n = snprintf(request, 2048, "%s %s HTTP/1.1\r\nHost: localhost:%d\r\nUser-Agent: floor\r\n",
+                     method, path, floor_.port);
 
     if (body) {
-        n += snprintf(request + n, 256, "Content-Type: application/jose+json\r\nContent-Length: %zu\r\n", len);
+        n += snprintf(request + n, 256,
+                      "Content-Type: application/jose+json\r\nContent-Length: %zu\r\n", len);
     }
     n += snprintf(request + n, len + 8, "\r\n%s", body ? body : "");
     floor_.requests++;
@@ -236,15 +252,17 @@ static void post(const char *url, const char *payload)
     unsigned char signature[64];
     char *head, *load, *tail;
 
-    snprintf(protected_header, sizeof(protected_header), "{\"alg\":\"ES256\",\"nonce\":\"%s\",\"url\":\"%s\",\"%s\":%s%s%s}",
-             floor_.nonce, url, floor_.kid[0] ? "kid" : "jwk", floor_.kid[0] ? "\"" : "",
+    snprintf(protected_header, sizeof(protected_header),
+             "{\"alg\":\"ES256\",\"nonce\":\"%s\",\"url\":\"%s\",\"%s\":%s%s%s}", floor_.nonce, url,
+             floor_.kid[0] ? "kid" : "jwk", floor_.kid[0] ? "\"" : "",
              floor_.kid[0] ? floor_.kid : floor_.jwk, floor_.kid[0] ? "\"" : "");
     head = base64url(protected_header, strlen(protected_header));
     load = base64url(payload, strlen(payload));
     snprintf(signing_input, sizeof(signing_input), "%s.%s", head, load);
     sign(signature, signing_input);
     tail = base64url(signature, sizeof(signature));
-    snprintf(body, sizeof(body), "{\"protected\":\"%s\",\"payload\":\"%s\",\"signature\":\"%s\"}", head, load, tail);
+    snprintf(body, sizeof(body), "{\"protected\":\"%s\",\"payload\":\"%s\",\"signature\":\"%s\"}",
+             head, load, tail);
     free(head);
     free(load);
     free(tail);
@@ -279,12 +297,14 @@ static void describe_key(void)
     size_t len = sizeof(point);
     char *x, *y, *text;
 
-    if (EVP_PKEY_get_octet_string_param(floor_.key, OSSL_PKEY_PARAM_PUB_KEY, point, len, &len) != 1 || len != 65) {
+    if (EVP_PKEY_get_octet_string_param(floor_.key, OSSL_PKEY_PARAM_PUB_KEY, point, len, &len) != 1
+        || len != 65) {
         die("not a P-256 key");
     }
     x = base64url(point + 1, 32);
     y = base64url(point + 33, 32);
-    snprintf(floor_.jwk, sizeof(floor_.jwk), "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"%s\",\"y\":\"%s\"}", x, y);
+    snprintf(floor_.jwk, sizeof(floor_.jwk),
+             "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"%s\",\"y\":\"%s\"}", x, y);
     EVP_Digest(floor_.jwk, strlen(floor_.jwk), digest, NULL, EVP_sha256(), NULL);
     text = base64url(digest, sizeof(digest));
     snprintf(floor_.thumbprint, sizeof(floor_.thumbprint), "%s", text);
@@ -342,8 +362,10 @@ static void *answer_challenges(void *data)
             const char *token = slash + strlen("acme-challenge/");
             int len = (int)strcspn(token, " ");
 
-            n = snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%.*s.%s",
-                         len + 1 + (int)strlen(floor_.thumbprint), len, token, floor_.thumbprint);
+            n = snprintf(
+                reply, sizeof(reply),
+                "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%.*s.%s",
+                len + 1 + (int)strlen(floor_.thumbprint), len, token, floor_.thumbprint);
             if (write(fd, reply, (size_t)n) != n) {
                 die("cannot answer the challenge");
             }
@@ -362,7 +384,8 @@ static void listen_for_challenges(void)
 
     listener = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(listener, 64) != 0
+    if (bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0
+        || listen(listener, 64) != 0
         || pthread_create(&thread, NULL, answer_challenges, &listener) != 0) {
         die("cannot listen on port %d", floor_.http_port);
     }
@@ -396,7 +419,7 @@ static char *request_for(const char *name)
 static json_t *poll_until(const char *order, const char *status)
 {
     for (;;) {
-        struct timespec pause = { floor_.wait_ms / 1000, floor_.wait_ms % 1000 * 1000000 };
+        struct timespec pause = {floor_.wait_ms / 1000, floor_.wait_ms % 1000 * 1000000};
         json_t *seen;
 
         nanosleep(&pause, NULL);
@@ -420,8 +443,10 @@ static void validate(const char *authorization)
 
     post(authorization, "");
     seen = object();
-    json_array_foreach(json_object_get(seen, "challenges"), i, challenge) {
-        if (strcmp(member(challenge, "type"), "http-01") == 0 && strcmp(member(seen, "status"), "pending") == 0) {
+    json_array_foreach(json_object_get(seen, "challenges"), i, challenge)
+    {
+        if (strcmp(member(challenge, "type"), "http-01") == 0
+            && strcmp(member(seen, "status"), "pending") == 0) {
             post(member(challenge, "url"), "{}");
         }
     }
@@ -464,13 +489,26 @@ int main(int argc, char **argv)
     floor_.wait_ms = 1;
     while ((option = getopt(argc, argv, "p:c:h:a:n:w:")) != -1) {
         switch (option) {
-        case 'p': floor_.port = atoi(optarg); break;
-        case 'c': ca_file = optarg; break;
-        case 'h': floor_.http_port = atoi(optarg); break;
-        case 'a': account = optarg; break;
-        case 'n': name = optarg; break;
-        case 'w': floor_.wait_ms = atol(optarg); break;
-        default: return 2;
+        case 'p':
+            floor_.port = (int)number(optarg, 10);
+            break;
+        case 'c':
+            ca_file = optarg;
+            break;
+        case 'h':
+            floor_.http_port = (int)number(optarg, 10);
+            break;
+        case 'a':
+            account = optarg;
+            break;
+        case 'n':
+            name = optarg;
+            break;
+        case 'w':
+            floor_.wait_ms = number(optarg, 10);
+            break;
+        default:
+            return 2;
         }
     }
     if (!ca_file || !account || !name) {
@@ -487,7 +525,8 @@ int main(int argc, char **argv)
         account_make(account, member(directory, "newAccount"));
     }
     issue(name, member(directory, "newOrder"));
-    printf("{\"total_ms\": %.3f, \"requests\": %d, \"polls\": %d}\n", now_ms() - began, floor_.requests, floor_.polls);
+    printf("{\"total_ms\": %.3f, \"requests\": %d, \"polls\": %d}\n", now_ms() - began,
+           floor_.requests, floor_.polls);
     json_decref(directory);
     return 0;
 }

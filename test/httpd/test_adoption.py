@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -123,6 +124,22 @@ def test_adoption_that_fails_takes_nothing_away(serving):
     assert on_disk(httpd) == served(httpd) == seen.serial
 
 
+def test_a_renewal_that_cannot_be_adopted_takes_nothing_away(serving):
+    """No former pair is kept and no journal can be written: the pair on disk stays whole, the newer one stays live, and the
+    next start adopts it."""
+    httpd, pebble, first = serving()
+    httpd.conf("AcmeBackups 0")
+    second = renew(httpd, pebble, first)
+    assert on_disk(httpd) == first.serial and not backups(httpd)
+    os.makedirs(path_of(httpd, "journal.new/in the way"))
+    httpd.graceful()
+    assert on_disk(httpd) == first.serial and served(httpd) == second.serial
+    assert httpd.log_lines("AC062[01]")
+    os.removedirs(path_of(httpd, "journal.new/in the way"))
+    httpd.graceful()
+    assert on_disk(httpd) == served(httpd) == second.serial and not backups(httpd)
+
+
 @pytest.mark.parametrize("kept", [3, 1])
 def test_former_pairs_are_kept(serving, make_httpd, make_pebble, kept):
     """Three adoptions over a pair: three backups, the newest ones; AcmeBackups says how many."""
@@ -139,6 +156,35 @@ def test_former_pairs_are_kept(serving, make_httpd, make_pebble, kept):
     assert on_disk(httpd) == serials[-2] and backups(httpd) == serials[:kept]
     httpd.graceful()
     assert on_disk(httpd) == serials[-1] and backups(httpd) == serials[1:-1]
+
+
+def spoil_board(pid, what):
+    """Overwrites the layout, or a row's generation, in the memory that all children share."""
+    magic = (0x41636d65426f6172).to_bytes(8, sys.byteorder)
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "r+b", 0) as memory:
+        for line in maps:
+            begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+            if line.split()[1] != "rw-s":
+                continue
+            memory.seek(begin)
+            if memory.read(8) == magic:
+                memory.seek(begin)
+                row = memory.read(min(end - begin, 1 << 20)).index(b"a.test\0")
+                memory.seek(begin + (32 if what == "layout" else row - 24))
+                memory.write(b"\xff" * 8)
+                return
+    raise AssertionError("no board")
+
+
+@pytest.mark.parametrize("what", ["layout", "generation"])
+def test_a_board_that_a_child_spoilt_is_replaced(serving, what):
+    """At the next restart: what was staged is adopted, every child serves it, and the next certificate goes live again."""
+    httpd, pebble, first = serving()
+    spoil_board(httpd.children()[0], what)
+    httpd.graceful()
+    assert on_disk(httpd) == served(httpd) == first.serial
+    second = renew(httpd, pebble, first)
+    httpd.handshake_all_children("a.test", until=lambda seen: seen.serial == second.serial)
 
 
 def test_old_descriptors_change_nothing(serving):

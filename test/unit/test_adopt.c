@@ -1459,6 +1459,41 @@ START_TEST(overflow_log)
 }
 END_TEST
 
+static unsigned long size_of(const char *path)
+{
+    struct stat found;
+
+    ck_assert_int_eq(stat(path, &found), 0);
+    return (unsigned long)found.st_size;
+}
+
+/* What a hostile child invents does not fill the shared log for ever. */
+START_TEST(overflow_strangers)
+{
+    enum { STRANGERS = 130, SIZE = 200000, BOUND = ACME_OVERFLOW_CAP / 8 };
+    const char *log = in_store("overflow.upd");
+    char *text = apr_pcalloc(pool, SIZE);
+    int i;
+
+    memset(text, 'x', SIZE - 1);
+    text[0] = text[SIZE - 2] = '"';
+    add_item("example.net", "example.net");
+    root.own_logs_max = 1;
+    start_ok();
+    for (i = 0; i < STRANGERS; i++) {
+        append(log, apr_psprintf(pool, "s%d.example", i), ACME_REC_ORDER, 1, text);
+    }
+    append(log, "example.net", ACME_REC_ATTEMPT, 1, "{\"failures\":1}");
+    append(log, "example.net", ACME_REC_ATTEMPT, 2, "{\"failures\":2}");
+    ck_assert_uint_gt(size_of(log), BOUND);
+    start_ok();
+    ck_assert(logged("AC0628"));
+    ck_assert_uint_le(size_of(log), BOUND + 4096);
+    ck_assert_uint_gt(size_of(log), BOUND / 2);
+    ck_assert(handed(1, ACME_REC_ATTEMPT, 2));
+}
+END_TEST
+
 START_TEST(many_in_one_commit)
 {
     mint_t what[ITEMS_MAX] = {{.names = NULL}};
@@ -1863,6 +1898,7 @@ Suite *adopt_suite(void)
     tcase_add_loop_test(tc, look_changes_nothing, 0, 3);
     tcase_add_test(tc, look_as_stranger);
     tcase_add_test(tc, overflow_log);
+    tcase_add_test(tc, overflow_strangers);
     tcase_add_test(tc, many_in_one_commit);
     tcase_add_test(tc, key_types_share);
     tcase_add_test(tc, retry);
