@@ -81,10 +81,10 @@ static const char *check_placeholder(const char *arg, int i, apr_pool_t *pool)
 
 static const char *check_challenge(const char *arg, int i, apr_pool_t *pool)
 {
-    static const char *const words[] = {"auto", "http-01", "tls-alpn-01", NULL};
+    static const char *const words[] = {"auto", "http-01", "tls-alpn-01", "tls-sni-01", NULL};
 
     (void)i, (void)pool;
-    return one_of(arg, words, "http-01, tls-alpn-01 or auto");
+    return one_of(arg, words, "http-01, tls-alpn-01, tls-sni-01 or auto");
 }
 
 static const char *check_keytype(const char *arg, int i, apr_pool_t *pool)

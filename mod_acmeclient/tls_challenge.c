@@ -92,6 +92,19 @@ static int put(SSL *ssl, const acme_board_challenge_t *challenge)
     return done;
 }
 
+static int never(SSL *ssl, int forward_secure)
+{
+    (void)ssl, (void)forward_secure;
+    return 1;
+}
+
+/* A challenge certificate must not live on in a session: no ticket, no place in the cache. */
+static void no_session(SSL *ssl)
+{
+    SSL_set_num_tickets(ssl, 0);
+    SSL_set_not_resumable_session_callback(ssl, never);
+}
+
 static int serve_alpn(SSL *ssl, conn_rec *c, const char *sni)
 {
     acme_board_challenge_t challenge;
@@ -102,9 +115,29 @@ static int serve_alpn(SSL *ssl, conn_rec *c, const char *sni)
     }
     done = put(ssl, &challenge);
     acme_cleanse(&challenge, sizeof(challenge));
-    SSL_set_num_tickets(ssl, 0);
+    no_session(ssl);
     ap_log_cerror(APLOG_MARK, APLOG_DEBUG, 0, c, "AC0430: %s: tls-alpn-01 %s", sni,
                   done ? "answered" : "certificate unusable");
+    return done ? 1 : -1;
+}
+
+/* The name belongs to no vhost: this is the default one's SSL_CTX, and nothing is served there. */
+static int serve_sni(SSL *ssl, conn_rec *c, const char *sni)
+{
+    acme_board_challenge_t challenge;
+    int done;
+
+    if (!sni || !ends_with(sni, SNI_SUFFIX) || !find(&challenge, ACME_CH_TLSSNI01, sni)) {
+        return 0;
+    }
+    done = put(ssl, &challenge);
+    acme_board_arrival(acmod_run->board, challenge.row, ACME_CH_TLSSNI01, is_v6(c), 0);
+    ap_log_cerror(APLOG_MARK, APLOG_DEBUG, 0, c, "AC0460: %s: tls-sni-01 %s", challenge.name,
+                  done ? "answered" : "certificate unusable");
+    acme_cleanse(&challenge, sizeof(challenge));
+    no_session(ssl);
+    acmod_conn(c)->is_challenge = 1;
+    c->keepalive = AP_CONN_CLOSE;
     return done ? 1 : -1;
 }
 
@@ -115,27 +148,17 @@ int acmod_tls_challenge_serve(void *handshake)
     const unsigned char *alpn = NULL;
     unsigned int alpn_len = 0;
     const char *sni;
-    acme_board_challenge_t challenge;
-    int done;
 
-    if (!pending(ACME_CH_TLSALPN01) && !pending(ACME_CH_TLSSNI01)) {
+    if (!c || (!pending(ACME_CH_TLSALPN01) && !pending(ACME_CH_TLSSNI01))) {
         return 0;
     }
     sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    if (c) {
-        acmod_conn(c)->ssl = ssl;
-    }
+    acmod_conn(c)->ssl = ssl;
     SSL_get0_alpn_selected(ssl, &alpn, &alpn_len);
     if (alpn_len == sizeof(ACME_TLS_1) - 1 && memcmp(alpn, ACME_TLS_1, alpn_len) == 0) {
-        return c ? serve_alpn(ssl, c, sni) : 0;
+        return serve_alpn(ssl, c, sni);
     }
-    if (!sni || !ends_with(sni, SNI_SUFFIX) || !find(&challenge, ACME_CH_TLSSNI01, sni)) {
-        return 0;
-    }
-    done = put(ssl, &challenge);
-    acme_board_arrival(acmod_run->board, challenge.row, ACME_CH_TLSSNI01, is_v6(c), 0);
-    acme_cleanse(&challenge, sizeof(challenge));
-    return done ? 1 : -1;
+    return serve_sni(ssl, c, sni);
 }
 
 /* mod_ssl asks after it has switched to acme-tls/1. */

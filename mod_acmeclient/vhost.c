@@ -1047,6 +1047,40 @@ static void auto_challenges(form_t *form)
     }
 }
 
+static int names_tls_sni(const acme_spec_t *spec)
+{
+    int i;
+
+    for (i = 0; i < spec->n_challenges; i++) {
+        if (spec->challenges[i] == ACME_CH_TLSSNI01) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Once, however many inherit it: the administrator has to know what he named. */
+static void remark_on_tls_sni(form_t *form)
+{
+    const acme_spec_t *first = NULL;
+    int i, n = 0;
+
+    for (i = 0; i < form->conf->specs->nelts; i++) {
+        const acme_spec_t *spec = APR_ARRAY_IDX(form->conf->specs, i, const acme_spec_t *);
+
+        if (names_tls_sni(spec)) {
+            first = n++ == 0 ? spec : first;
+        }
+    }
+    if (first) {
+        remark(form, APLOG_WARNING, "AC0140", NULL, "%s%s: AcmeChallenges names tls-sni-01, which "
+               "is unsafe: whoever may install a certificate for a name under acme.invalid on this "
+               "address can obtain certificates for every name that points here; no public CA "
+               "validates it (Let's Encrypt ended it in 2019)", first->label,
+               n > 1 ? apr_psprintf(form->ptemp, " and %d more", n - 1) : "");
+    }
+}
+
 /* Without slashes at its end: behind them a link would be followed. */
 static const char *store_of(form_t *form, const char *text)
 {
@@ -1129,6 +1163,7 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     for (i = 0; i < form.drafts->nelts; i++) {
         specs_of(&form, APR_ARRAY_IDX(form.drafts, i, draft_t *));
     }
+    remark_on_tls_sni(&form);
     static_files(&form);
     paths_claim(&form);
     specs_close(&form);

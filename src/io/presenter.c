@@ -118,7 +118,9 @@ static acme_rv_t tls_present(acme_present_ctx_t *ctx, const acme_presentation_t 
         || put_side(entry, SIDE_EC, ctx, what, make, scratch, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    if (what->spec->rsa_challenge
+    /* The name of tls-sni-01 lands in whatever vhost is the address' default, whose ciphers are not
+     * this certificate's business: it gets both. */
+    if ((what->spec->rsa_challenge || what->type == ACME_CH_TLSSNI01)
         && put_side(entry, SIDE_RSA, ctx, what, make, scratch, err) != ACME_OK) {
         return ACME_FAIL;
     }

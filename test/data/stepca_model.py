@@ -198,6 +198,13 @@ class Ca:
                              "detail": "the key authorization was wrong"}
         return body
 
+    def challenge(self, url, _, payload):
+        if url not in self.authzs:
+            raise Problem(404, "malformed", "no such thing")
+        if payload is not None and self.authzs[url]["asked"] is None:
+            self.authzs[url]["asked"] = time.monotonic()
+        return 200, {}, self.challenge_body(url)
+
     def authz_body(self, url):
         return {"status": self.authz_status(url),
                 "identifier": {"type": "dns", "value": self.authzs[url]["name"]},
@@ -237,11 +244,8 @@ class Ca:
             return 200, {}, self.order_body(rest)
         if part == "authz" and path in self.authzs:
             return 200, {}, self.authz_body(path)
-        if part == "chall" and path.replace("/chall/", "/authz/") in self.authzs:
-            url = path.replace("/chall/", "/authz/")
-            if payload is not None and self.authzs[url]["asked"] is None:
-                self.authzs[url]["asked"] = time.monotonic()
-            return 200, {}, self.challenge_body(url)
+        if part == "chall":
+            return self.challenge(path.replace("/chall/", "/authz/"), jwk, payload)
         if part == "finalize" and rest in self.orders:
             return self.finalize(rest, payload)
         if part == "cert" and rest in self.orders:
@@ -379,4 +383,5 @@ def main():
             say(command(ca, line.split()))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ sys.dont_write_bytecode = True
 from lib import util  # noqa: E402
 from lib.chaos import Chaos  # noqa: E402
 from lib.httpd import Httpd  # noqa: E402
+from lib.mockca import MockCa  # noqa: E402
 from lib.pebble import Pebble  # noqa: E402
 
 
@@ -96,6 +97,19 @@ def make_chaos(workdir):
     yield make
     for chaos in made:
         chaos.stop()
+
+
+@pytest.fixture
+def make_mockca(workdir):
+    made = []
+
+    def make(httpd, **options):
+        ca = MockCa(os.path.join(workdir, "mockca%d" % len(made)), httpd, **options)
+        made.append(ca)
+        return ca.start()
+    yield make
+    for ca in made:
+        ca.stop()
 
 
 @pytest.fixture(params=["event", "worker", "prefork"])

@@ -63,8 +63,9 @@ TABLE = {
     "AcmeRenewBefore": Row(POLICY, ["auto", "14d", "14", "36h", "90mi", "30s", "2w", "33%", "50%"],
                            ["soon", "14x", "0", "51%", "0%", "%", "-1d", "1.5d", "99999w"], "auto, a duration (14d, 36h; a bare number is days) "
                            "or a percentage of the lifetime from 1% to 50%"),
-    "AcmeChallenges": Row(POLICY, ["auto", "http-01", "tls-alpn-01 http-01"],
-                          ["dns-99", "http", "http-01 http-01", "auto http-01"], "http-01, tls-alpn-01 or auto", many=3),
+    "AcmeChallenges": Row(POLICY, ["auto", "http-01", "tls-alpn-01 http-01", "TLS-SNI-01 http-01 tls-alpn-01"],
+                          ["dns-99", "http", "http-01 http-01", "auto http-01", "tls-sni-02"],
+                          "http-01, tls-alpn-01, tls-sni-01 or auto", many=4),
     "AcmeFailoverAfter": Row(POLICY, ["1", "100"], ["0", "101", "-1", "many", "3x"], "a number from 1 to 100"),
     "AcmeActivate": Row(POLICY, ["now", "restart"], ["later"], "now or restart"),
     "AcmePlaceholder": Row(POLICY, ["503", "serve"], ["404", "off"], "503 or serve"),

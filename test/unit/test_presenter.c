@@ -175,6 +175,11 @@ START_TEST(sni_name_is_the_digest_under_acme_invalid)
     pair_of(&found, 0, &key, &leaf);
     ck_assert_str_eq(APR_ARRAY_IDX(leaf.names, 0, const char *), name);
     ck_assert_str_eq(found.name, "example.org");
+    pair_of(&found, 1, &key, &leaf); /* whatever the default vhost of the address serves */
+    ck_assert_str_eq(APR_ARRAY_IDX(leaf.names, 0, const char *), name);
+    ck_assert(by_sni(&found, ACME_CH_TLSALPN01, name) == ACME_AGAIN);
+    acme_withdraw(ctx, &what);
+    ck_assert(by_sni(&found, ACME_CH_TLSSNI01, name) == ACME_AGAIN);
 }
 END_TEST
 

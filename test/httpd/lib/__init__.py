@@ -4,6 +4,7 @@
     from lib.httpd import Httpd          a private httpd: ServerRoot, ports, children, log, handshakes
     from lib.pebble import Pebble        a private Pebble CA with its own PKI and DNS
     from lib.chaos import Chaos          a TLS proxy in front of Pebble that injects faults and keeps a log
+    from lib.mockca import MockCa        an RFC 8555 CA of our own, with challenges of any type and validators
     from lib.clock import Clock          the time of day of one httpd, moved while it runs
     from lib import records              staging logs, read and written
     from lib.authority import Authority      put in place by the test: an administrator's, a store's
@@ -15,6 +16,7 @@ Fixtures of conftest.py (each ends what it started, also after a failure):
     make_httpd   make_httpd(ca=None, mpm="event", **options) -> Httpd (not started)
     make_pebble  make_pebble(**options) -> Pebble (started)
     make_chaos   make_chaos(pebble) -> Chaos (started)
+    make_mockca  make_mockca(httpd, offers=[...]) -> MockCa (started)
     mpm          parametrised over event, worker and prefork
 
 A whole test:

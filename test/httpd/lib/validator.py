@@ -7,6 +7,9 @@
     http01(httpd, c)                         -> Reply of the right request; host=, token=, method= and others change it
     alpn01(httpd, c, "-tls1_2", ...)         -> sclient.Session
     proves(session, c)                       is it the challenge certificate of RFC 8737?
+    sni01(httpd, c, "-tls1_2", ...)          -> sclient.Session for the name of tls-sni-01, which sni_name(c) is
+    lenient(session, name)                   did Boulder take it? (the first certificate has the name, byte for byte)
+    strict(session, name)                    does the draft? (and no other name under acme.invalid)
 
 What is held is known from the recorded requests: the token from the authorization, the thumbprint (RFC 7638) from
 the key of newAccount.
@@ -121,3 +124,33 @@ def proves(session, challenge):
     digest = hashlib.sha256(challenge.key_authorization.encode()).digest()
     return ([str(name.value) for name in sans] == [challenge.name] and extension.critical
             and extension.value.value == b"\x04\x20" + digest)
+
+
+# ---- tls-sni-01 (draft-ietf-acme-acme-01 section 7.3, as Boulder had it: one round) ----
+
+def sni_name(challenge):
+    z = hashlib.sha256(challenge.key_authorization.encode()).hexdigest()
+    return "%s.%s.acme.invalid" % (z[:32], z[32:])
+
+
+def sni01(httpd, challenge, *options, name=None, **more):
+    """As Boulder asked: no ALPN, no verification, nothing sent."""
+    return sclient.s_client(httpd, name or sni_name(challenge), *options, **more)
+
+
+def dns_names(cert):
+    try:
+        return cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        return []
+
+
+def lenient(session, name):
+    return bool(session.ok and session.chain) and name in dns_names(session.leaf)
+
+
+def strict(session, name):
+    if not session.ok or not session.leaf:
+        return False
+    there = [n.lower() for n in dns_names(session.leaf)]
+    return name.lower() in there and not [n for n in there if n.endswith(".acme.invalid") and n != name.lower()]
