@@ -81,10 +81,14 @@ static const char *check_placeholder(const char *arg, int i, apr_pool_t *pool)
 
 static const char *check_challenge(const char *arg, int i, apr_pool_t *pool)
 {
-    static const char *const words[] = {"auto", "http-01", "tls-alpn-01", "tls-sni-01", NULL};
+    static const char *const words[] = {
+        "auto", "http-01", "tls-alpn-01", "dns-01", "dns-persist-01", "dns-account-01",
+        "tls-sni-01", NULL
+    };
 
     (void)i, (void)pool;
-    return one_of(arg, words, "http-01, tls-alpn-01, tls-sni-01 or auto");
+    return one_of(arg, words, "http-01, tls-alpn-01, dns-01, dns-persist-01, dns-account-01, "
+                              "tls-sni-01 or auto");
 }
 
 static const char *check_keytype(const char *arg, int i, apr_pool_t *pool)
@@ -169,6 +173,35 @@ static const char *check_path_or_none(const char *arg, int i, apr_pool_t *pool)
     const char *allowed = check_path(arg, i, pool);
 
     return allowed ? apr_pstrcat(pool, "none, or ", allowed, NULL) : NULL;
+}
+
+static const char *check_dns_command(const char *arg, int i, apr_pool_t *pool)
+{
+    (void)pool;
+    if (i > 0) {
+        return has_control(arg) ? "arguments without control characters" : NULL;
+    }
+    return check_path(arg, i, pool) ? "a program and its arguments, or none" : NULL;
+}
+
+static const char *check_dns_timeout(const char *arg, int i, apr_pool_t *pool)
+{
+    apr_interval_time_t duration;
+
+    (void)i, (void)pool;
+    return acme_duration_parse(&duration, arg, NULL) == ACME_OK
+           && duration >= APR_USEC_PER_SEC && duration <= apr_time_from_sec(3600)
+           ? NULL : "a duration from 1s to 1h (60s, 5mi)";
+}
+
+static const char *check_dns_propagation(const char *arg, int i, apr_pool_t *pool)
+{
+    apr_interval_time_t duration;
+
+    (void)i, (void)pool;
+    return acme_duration_parse(&duration, arg, NULL) == ACME_OK
+           && duration <= apr_time_from_sec(24 * 3600)
+           ? NULL : "a duration up to 24h (120s, 10mi), 0 for not at all";
 }
 
 static const char *check_subject(const char *arg, int i, apr_pool_t *pool)
@@ -400,11 +433,14 @@ static const char *check_arg(const cmd_parms *cmd, const row_t *row, const char 
         allowed = row->check(arg, args->nelts, cmd->pool);
         fault = allowed ? "is not allowed" : NULL;
     }
-    for (i = 0; !fault && row->check != check_names && i < args->nelts; i++) {
+    if (row->check == check_names || row->check == check_dns_command) {
+        alone = -1; /* what stands beside it is its own affair */
+    }
+    for (i = 0; !fault && alone >= 0 && i < args->nelts; i++) {
         const char *other = APR_ARRAY_IDX(args, i, const char *);
 
         fault = acme_ascii_casecmp(arg, other) == 0 ? "is there twice"
-                : alone || acme_ascii_casecmp(other, "none") == 0
+                : alone > 0 || acme_ascii_casecmp(other, "none") == 0
                   || acme_ascii_casecmp(other, "auto") == 0 ? "does not go with the others" : NULL;
         allowed = allowed_by(cmd, row);
     }

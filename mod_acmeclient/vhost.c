@@ -339,6 +339,23 @@ static apr_array_header_t *draft_cas(form_t *form, draft_t *draft)
 
 /* ---- names ---- */
 
+/* By a program, or by a record that the administrator publishes once. */
+static int proves_wildcards(const draft_t *draft)
+{
+    const apr_array_header_t *args = value_of(draft, ACMOD_AcmeChallenges)->args;
+    acme_challenge_type_t type;
+    int i;
+
+    for (i = 0; args && i < args->nelts; i++) {
+        if (acme_challenge_type_parse(&type, APR_ARRAY_IDX(args, i, const char *)) == ACME_OK
+            && acme_challenge_type_is_dns(type)) {
+            return 1;
+        }
+    }
+    return text_of(draft, ACMOD_AcmeDns01Command, NULL)
+           && (!args || acme_ascii_casecmp(APR_ARRAY_IDX(args, 0, const char *), "auto") == 0);
+}
+
 static void add_name(form_t *form, draft_t *draft, const char *text, const char *where,
                      int explicit)
 {
@@ -350,8 +367,8 @@ static void add_name(form_t *form, draft_t *draft, const char *text, const char 
     if (acme_name_normalize(&name, &kind, text, form->pool, &err) != ACME_OK) {
         why = err.text;
     }
-    else if (kind == ACME_NAME_WILDCARD) {
-        why = "a wildcard needs dns-01";
+    else if (kind == ACME_NAME_WILDCARD && !proves_wildcards(draft)) {
+        why = "a wildcard needs dns-01 (AcmeDns01Command)";
     }
     else {
         const char *directory = text_of(draft, ACMOD_AcmeDirectoryURL, "letsencrypt");
@@ -764,6 +781,36 @@ static void spec_renewal(draft_t *draft, acme_spec_t *spec)
     }
 }
 
+static int has_wildcard(const acme_spec_t *spec)
+{
+    int i;
+
+    for (i = 0; i < spec->names->nelts; i++) {
+        if (acme_name_kind(APR_ARRAY_IDX(spec->names, i, const char *)) == ACME_NAME_WILDCARD) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Where a command is configured, dns-01 is there as well; a wildcard can be proved by nothing else,
+ * and its companions are proved the same way. */
+static void auto_types(form_t *form, acme_spec_t *spec)
+{
+    int leads = spec->dns01_command && has_wildcard(spec);
+    int i;
+
+    if (leads) {
+        spec->challenges[spec->n_challenges++] = ACME_CH_DNS01;
+    }
+    for (i = 0; i < form->n_auto; i++) {
+        spec->challenges[spec->n_challenges++] = form->auto_types[i];
+    }
+    if (spec->dns01_command && !leads) {
+        spec->challenges[spec->n_challenges++] = ACME_CH_DNS01;
+    }
+}
+
 static void spec_challenges(form_t *form, draft_t *draft, acme_spec_t *spec)
 {
     const apr_array_header_t *args = value_of(draft, ACMOD_AcmeChallenges)->args;
@@ -776,8 +823,56 @@ static void spec_challenges(form_t *form, draft_t *draft, acme_spec_t *spec)
         }
     }
     if (spec->n_challenges == 0) {
-        memcpy(spec->challenges, form->auto_types, sizeof(form->auto_types));
-        spec->n_challenges = form->n_auto;
+        auto_types(form, spec);
+    }
+}
+
+static void spec_dns01(form_t *form, draft_t *draft, acme_spec_t *spec)
+{
+    const apr_array_header_t *args = value_of(draft, ACMOD_AcmeDns01Command)->args;
+    apr_array_header_t *command;
+
+    acme_duration_parse(&spec->dns01_timeout, text_of(draft, ACMOD_AcmeDns01Timeout, "60s"), NULL);
+    acme_duration_parse(&spec->dns01_propagation,
+                        text_of(draft, ACMOD_AcmeDns01Propagation, "120s"), NULL);
+    if (!args || acme_ascii_casecmp(APR_ARRAY_IDX(args, 0, const char *), "none") == 0) {
+        return;
+    }
+    command = apr_array_copy(form->pool, args);
+    APR_ARRAY_IDX(command, 0, const char *)
+        = path_of(form, APR_ARRAY_IDX(args, 0, const char *));
+    spec->dns01_command = command;
+}
+
+static int is_program(const char *path, apr_pool_t *pool)
+{
+    const apr_fileperms_t any = APR_FPROT_UEXECUTE | APR_FPROT_GEXECUTE | APR_FPROT_WEXECUTE;
+    apr_finfo_t info;
+
+    return apr_stat(&info, path, APR_FINFO_TYPE | APR_FINFO_PROT, pool) == APR_SUCCESS
+           && info.filetype == APR_REG && (info.protection & any) != 0;
+}
+
+/* What only the command can do, and no command. */
+static void remark_on_dns01(form_t *form, draft_t *draft, const acme_spec_t *spec)
+{
+    const char *program = spec->dns01_command
+                          ? APR_ARRAY_IDX(spec->dns01_command, 0, const char *) : NULL;
+    int i;
+
+    for (i = 0; i < spec->n_challenges; i++) {
+        acme_challenge_type_t type = spec->challenges[i];
+
+        if (!program && (type == ACME_CH_DNS01 || type == ACME_CH_DNSACCOUNT01)) {
+            draft_error(draft, form, "AcmeChallenges: %s needs AcmeDns01Command, %s",
+                        acme_challenge_type_name(type),
+                        value_of(draft, ACMOD_AcmeChallenges)->where);
+        }
+    }
+    if (program && !is_program(program, form->ptemp)) {
+        remark(form, APLOG_WARNING, "AC0433", draft->server,
+               "%s: AcmeDns01Command: %s is no executable file, %s", draft->cert->label, program,
+               value_of(draft, ACMOD_AcmeDns01Command)->where);
     }
 }
 
@@ -847,7 +942,11 @@ static void specs_of(form_t *form, draft_t *draft)
         spec->cas = cas;
         spec->where = draft->where;
         spec_policy(draft, spec);
+        spec_dns01(form, draft, spec);
         spec_challenges(form, draft, spec);
+        if (i == 0) {
+            remark_on_dns01(form, draft, spec);
+        }
         spec_paths(form, draft, spec, file, i);
         spec->index = form->conf->specs->nelts;
         APR_ARRAY_PUSH(form->conf->specs, acme_spec_t *) = spec;

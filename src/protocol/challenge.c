@@ -12,6 +12,7 @@
 #define TOKEN_MIN 16
 #define TOKEN_MAX 256
 #define ALLOWED_SIZE 128
+#define LABEL_BYTES 10
 #define Z_HALF 32 /* hex digits in a label of tls-sni-01 */
 
 static const char *const type_names[] = {
@@ -19,11 +20,23 @@ static const char *const type_names[] = {
     [ACME_CH_TLSALPN01] = "tls-alpn-01",
     [ACME_CH_DNS01] = "dns-01",
     [ACME_CH_TLSSNI01] = "tls-sni-01",
+    [ACME_CH_DNSPERSIST01] = "dns-persist-01",
+    [ACME_CH_DNSACCOUNT01] = "dns-account-01",
 };
 
 const char *acme_challenge_type_name(acme_challenge_type_t type)
 {
     return (unsigned)type < ACME_CH_TYPES ? type_names[type] : "unknown";
+}
+
+int acme_challenge_type_is_dns(acme_challenge_type_t type)
+{
+    return type == ACME_CH_DNS01 || type == ACME_CH_DNSPERSIST01 || type == ACME_CH_DNSACCOUNT01;
+}
+
+int acme_challenge_type_has_token(acme_challenge_type_t type)
+{
+    return type != ACME_CH_DNSPERSIST01;
 }
 
 acme_rv_t acme_challenge_type_parse(acme_challenge_type_t *out, const char *text)
@@ -70,6 +83,47 @@ const char *acme_challenge_dns_value(const char *key_authorization, apr_pool_t *
     return acme_base64url_encode(digest, sizeof(digest), pool);
 }
 
+/* Base32 (RFC 4648 section 6) of the digest's first ten bytes, in lower case. */
+static const char *account_label(const char *account_url, apr_pool_t *pool)
+{
+    static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
+    unsigned char digest[ACME_SHA256_LEN];
+    char *label = apr_pcalloc(pool, LABEL_BYTES / 5 * 8 + 1);
+    unsigned bits = 0;
+    int i, have = 0, n = 0;
+
+    acme_sha256(digest, account_url, strlen(account_url));
+    for (i = 0; i < LABEL_BYTES; i++) {
+        bits = (bits << 8 | digest[i]) & 0xfff;
+        for (have += 8; have >= 5; have -= 5) {
+            label[n++] = alphabet[bits >> (have - 5) & 31];
+        }
+    }
+    return label;
+}
+
+const char *acme_challenge_dns_record(acme_challenge_type_t type, const char *name,
+                                      const char *account_url, apr_pool_t *pool)
+{
+    const char *base = strncmp(name, "*.", 2) == 0 ? name + 2 : name;
+
+    switch (type) {
+    case ACME_CH_DNS01:
+        return apr_pstrcat(pool, "_acme-challenge.", base, NULL);
+    case ACME_CH_DNSACCOUNT01:
+        return apr_pstrcat(pool, "_", account_label(account_url, pool), "._acme-challenge.", base,
+                           NULL);
+    case ACME_CH_DNSPERSIST01:
+        return apr_pstrcat(pool, "_validation-persist.", base, NULL);
+    case ACME_CH_HTTP01:
+    case ACME_CH_TLSALPN01:
+    case ACME_CH_TLSSNI01:
+    case ACME_CH_TYPES:
+        break;
+    }
+    return NULL;
+}
+
 const char *acme_challenge_sni_name(const char *key_authorization, apr_pool_t *pool)
 {
     char z[ACME_SHA256_HEX];
@@ -97,6 +151,8 @@ int acme_challenge_type_usable(acme_challenge_type_t type, const acme_authz_obje
     case ACME_CH_TLSALPN01:
         return !authz->wildcard;
     case ACME_CH_DNS01:
+    case ACME_CH_DNSPERSIST01:
+    case ACME_CH_DNSACCOUNT01:
         return !is_ip(authz->name);
     case ACME_CH_TLSSNI01:
         return !authz->wildcard && !is_ip(authz->name);

@@ -13,6 +13,8 @@
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 #define LIST_MAX 1000     /* identifiers, authorizations, contacts of one object */
 #define ORDERS_MAX 2000   /* of an account's list: those behind them are left out */
+#define ISSUERS_MAX 10
+#define ISSUE_MAX 400     /* an issuer domain name or account URI that is to be published */
 #define SHOWN_SIZE 80     /* a foreign word in an error */
 #define TEXT_SIZE 1025    /* of the directory's meta: shown, never fetched */
 #define OFFERED_SIZE 256
@@ -470,6 +472,49 @@ static acme_rv_t get_token(const char **out, const doc_t *doc)
     return ACME_OK;
 }
 
+static int is_persist(const char *text)
+{
+    acme_challenge_type_t type;
+
+    return acme_challenge_type_parse(&type, text) == ACME_OK && type == ACME_CH_DNSPERSIST01;
+}
+
+/* What may stand in an issue-value (RFC 8659 section 4.2) without ending it. */
+static int issue_text(const char *text)
+{
+    const char *c;
+
+    for (c = text; *c != '\0'; c++) {
+        if (*c < 0x21 || *c > 0x7e || *c == ';') {
+            return 0;
+        }
+    }
+    return c > text && c - text <= ISSUE_MAX;
+}
+
+/* The drafts of dns-persist-01 spell the member in two ways, and change. What cannot be published
+ * is left out. */
+static void get_persist(acme_challenge_object_t *challenge, const doc_t *doc)
+{
+    static const char *const spelled[] = {"issuer-domain-names", "issuerDomainNames"};
+    const char *text = NULL;
+    acme_json_t *list;
+    apr_size_t i, k;
+
+    (void)acme_json_get_string(&text, doc->json, "accounturi", ACME_JSON_OPTIONAL, NULL);
+    challenge->account_uri = text != NULL && issue_text(text) ? text : NULL;
+    for (k = 0; k < COUNT(spelled); k++) {
+        list = NULL;
+        (void)acme_json_get_array(&list, doc->json, spelled[k], ACME_JSON_OPTIONAL, NULL);
+        for (i = 0; list != NULL && i < acme_json_count(list); i++) {
+            if (challenge->issuers->nelts < ISSUERS_MAX
+                && acme_json_item_string(&text, list, i, NULL) == ACME_OK && issue_text(text)) {
+                APR_ARRAY_PUSH(challenge->issuers, const char *) = text;
+            }
+        }
+    }
+}
+
 static acme_rv_t get_challenge(acme_challenge_object_t **out, const doc_t *doc)
 {
     acme_challenge_object_t *challenge = apr_pcalloc(doc->pool, sizeof(*challenge));
@@ -479,9 +524,13 @@ static acme_rv_t get_challenge(acme_challenge_object_t **out, const doc_t *doc)
             != ACME_OK
         || get_url(&challenge->url, doc, "url", ACME_JSON_REQUIRED) != ACME_OK
         || get_status(&status, doc, challenge_words, COUNT(challenge_words)) != ACME_OK
-        || get_token(&challenge->token, doc) != ACME_OK
+        || (!is_persist(challenge->type) && get_token(&challenge->token, doc) != ACME_OK)
         || get_problem(&challenge->error, doc) != ACME_OK) {
         return ACME_FAIL;
+    }
+    challenge->issuers = apr_array_make(doc->pool, 0, sizeof(const char *));
+    if (is_persist(challenge->type)) {
+        get_persist(challenge, doc);
     }
     challenge->status = (acme_challenge_status_t)status;
     *out = challenge;

@@ -77,6 +77,9 @@ typedef struct {
     const char *token;   /* NULL when the type has none; checked: ^[A-Za-z0-9_-]{16,256}$ */
     acme_challenge_status_t status;
     acme_problem_t *error; /* or NULL */
+    apr_array_header_t *issuers; /* dns-persist-01: issuer domain names (const char *), at most 10,
+                                  * printable; empty for other types */
+    const char *account_uri;     /* dns-persist-01: what the record has to name, or NULL */
 } acme_challenge_object_t;
 
 typedef struct {

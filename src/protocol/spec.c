@@ -118,6 +118,9 @@ const char *acme_spec_attempt_digest(const acme_spec_t *spec, apr_pool_t *pool)
     for (i = 0; i < spec->n_challenges && i < ACME_CH_TYPES; i++) {
         add(&text, "challenge", acme_challenge_type_name(spec->challenges[i]));
     }
+    if (spec->dns01_command != NULL) {
+        add(&text, "dns01-command", apr_array_pstrcat(text.pool, spec->dns01_command, ' '));
+    }
     for (i = 0; spec->cas != NULL && i < spec->cas->nelts; i++) {
         add_ca(&text, APR_ARRAY_IDX(spec->cas, i, const acme_ca_t *));
     }

@@ -46,6 +46,10 @@ typedef struct acme_spec_t {
     int renew_before_percent;         /* 0: auto; 1..99 of the lifetime */
     acme_challenge_type_t challenges[ACME_CH_TYPES]; /* in order of preference */
     int n_challenges;
+    const apr_array_header_t *dns01_command; /* program and arguments (const char *) in front of
+                                              * "setup NAME VALUE", or NULL */
+    apr_interval_time_t dns01_timeout;       /* of one call, > 0 */
+    apr_interval_time_t dns01_propagation;   /* how long the zone's servers are asked; 0: not */
     acme_activate_t activate;
     int failover_after;
     apr_array_header_t *cas; /* acme_ca_t *, in order of preference, at least one */

@@ -125,8 +125,10 @@ static const struct {
     int type; /* -1: none */
 } types[] = {
     {"http-01", ACME_CH_HTTP01}, {"tls-alpn-01", ACME_CH_TLSALPN01}, {"dns-01", ACME_CH_DNS01},
-    {"tls-sni-01", ACME_CH_TLSSNI01}, {"HTTP-01", ACME_CH_HTTP01}, {"Dns-01", ACME_CH_DNS01},
-    {"tls-sni-02", -1}, {"dns-persist-01", -1}, {"http-0", -1}, {"http-011", -1}, {" http-01", -1},
+    {"tls-sni-01", ACME_CH_TLSSNI01}, {"dns-persist-01", ACME_CH_DNSPERSIST01},
+    {"dns-account-01", ACME_CH_DNSACCOUNT01}, {"HTTP-01", ACME_CH_HTTP01},
+    {"Dns-01", ACME_CH_DNS01},
+    {"tls-sni-02", -1}, {"dns-persist-02", -1}, {"http-0", -1}, {"http-011", -1}, {" http-01", -1},
     {"", -1}, {"auto", -1},
 };
 
@@ -144,12 +146,42 @@ START_TEST(type_names)
 {
     int i;
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < 6; i++) {
         ck_assert_str_eq(acme_challenge_type_name((acme_challenge_type_t)types[i].type),
                          types[i].text);
     }
-    ck_assert_int_eq(ACME_CH_TYPES, 4);
+    ck_assert_int_eq(ACME_CH_TYPES, 6);
     ck_assert_str_eq(acme_challenge_type_name(ACME_CH_TYPES), "unknown");
+}
+END_TEST
+
+/* ---- names of TXT records ---- */
+
+/* The label was computed by Python: b32encode(sha256(URL).digest()[:10]).lower(). */
+static const struct {
+    acme_challenge_type_t type;
+    const char *name, *record;
+} dns_records[] = {
+    {ACME_CH_DNS01, "a.test", "_acme-challenge.a.test"},
+    {ACME_CH_DNS01, "*.a.test", "_acme-challenge.a.test"},
+    {ACME_CH_DNSPERSIST01, "*.a.test", "_validation-persist.a.test"},
+    {ACME_CH_DNSACCOUNT01, "*.example.org", "_ujmmovf2vn55tgye._acme-challenge.example.org"},
+    {ACME_CH_HTTP01, "a.test", NULL},
+    {ACME_CH_TYPES, "a.test", NULL},
+};
+
+START_TEST(dns_record)
+{
+    const char *record = acme_challenge_dns_record(
+        dns_records[_i].type, dns_records[_i].name, "https://example.com/acme/acct/ExampleAccount",
+        pool);
+
+    if (dns_records[_i].record == NULL) {
+        ck_assert_ptr_null(record);
+    }
+    else {
+        ck_assert_str_eq(record, dns_records[_i].record);
+    }
 }
 END_TEST
 
@@ -310,6 +342,7 @@ Suite *challenge_suite(void)
     tcase_add_test(tc, tokens_have_16_to_256_characters);
     tcase_add_loop_test(tc, type_words, 0, COUNT(types));
     tcase_add_test(tc, type_names);
+    tcase_add_loop_test(tc, dns_record, 0, COUNT(dns_records));
     tcase_add_loop_test(tc, types_fit_names, 0, COUNT(usable));
     tcase_add_loop_test(tc, first_that_fits, 0, COUNT(choices));
     tcase_add_test(tc, error_names_what_was_offered_and_what_is_allowed);
