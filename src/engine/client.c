@@ -845,5 +845,7 @@ const char *acme_client_step(const acme_client_t *client)
 
 const char *acme_client_challenge(const acme_client_t *client)
 {
-    return client->challenge;
+    const char *failed = client->order->challenge_failed;
+
+    return *failed != '\0' ? failed : client->challenge;
 }

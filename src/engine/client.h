@@ -54,7 +54,8 @@ const acme_order_t *acme_client_order(const acme_client_t *client);
 const acme_leaf_t *acme_client_leaf(const acme_client_t *client); /* after ACME_OK */
 /* Of the last step that was acted out: "finalize"; "account" before the first. */
 const char *acme_client_step(const acme_client_t *client);
-/* Type of the challenge presented in this attempt, "" when none was. */
+/* Type of the challenge that failed, as the CA says; else of the one presented last in this
+ * attempt, "" when none was. */
 const char *acme_client_challenge(const acme_client_t *client);
 
 #endif

@@ -79,6 +79,7 @@ struct acme_manager_t {
     ca_t *cas;
     int cas_wanted;
     acme_present_ctx_t *presenters;
+    acme_proven_t proven;       /* guarded by mutex */
     acme_stop_t stop;           /* of the workers: quit */
     int quit;
     pthread_mutex_t mutex;      /* guards jobs that no worker has, and cas' states */
@@ -339,6 +340,51 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
         job->facts = facts;
         job->issued = issued;
     }
+}
+
+/* ---- which types of challenge work on this server ---- */
+
+static void note_proof(acme_manager_t *m, const char *type, int worked, apr_time_t when)
+{
+    pthread_mutex_lock(&m->mutex);
+    acme_proven_note(&m->proven, type, worked, when);
+    pthread_mutex_unlock(&m->mutex);
+}
+
+/* What the records of a certificate say. */
+static void note_history(acme_manager_t *m, const job_t *job)
+{
+    const acme_attempt_t *attempt = &job->attempt;
+
+    note_proof(m, job->issued.challenge, 1, job->issued.issued);
+    if (attempt->failures > 0 && attempt->kind != NULL
+        && strcmp(attempt->kind, acme_error_kind_name(ACME_E_CHALLENGE)) == 0) {
+        note_proof(m, attempt->challenge, 0, attempt->last);
+    }
+}
+
+static int challenge_types(acme_challenge_type_t *types, acme_manager_t *m, const job_t *job)
+{
+    const acme_spec_t *spec = job->conf->spec;
+    const char *worked;
+
+    pthread_mutex_lock(&m->mutex);
+    worked = acme_policy_worked(&m->proven, spec, job->issued.challenge);
+    pthread_mutex_unlock(&m->mutex);
+    return acme_policy_challenges(types, spec, worked,
+                                  job->attempt.failures > 0 ? &job->attempt : NULL);
+}
+
+/* Of a failed attempt: a failure of another kind forgets nothing, or the alternation would begin
+ * anew. */
+static const char *tried_type(acme_manager_t *m, const job_t *job, const acme_error_t *err,
+                              apr_time_t now)
+{
+    const char *type = job->client != NULL && err->kind == ACME_E_CHALLENGE
+                           ? acme_client_challenge(job->client) : "";
+
+    note_proof(m, type, 0, now);
+    return *type == '\0' && job->attempt.failures > 0 ? job->attempt.challenge : type;
 }
 
 /* ---- which CA ---- */
@@ -672,8 +718,7 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
     conf.random_baton = m->conf.random_baton;
     conf.now = m->conf.now;
     conf.now_baton = m->conf.now_baton;
-    n = acme_policy_challenges(types, conf.spec, job->issued.challenge,
-                               job->attempt.failures > 0 ? &job->attempt : NULL);
+    n = challenge_types(types, m, job);
     return acme_client_create(&job->client, &conf, types, n, job->pool, err);
 }
 
@@ -801,8 +846,7 @@ static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *
     attempt.problem = err.problem;
     attempt.text = err.text;
     attempt.step = client != NULL ? acme_client_step(client) : "account";
-    attempt.challenge = client != NULL && err.kind == ACME_E_CHALLENGE
-                            ? acme_client_challenge(client) : "";
+    attempt.challenge = tried_type(m, job, &err, attempt.last);
     attempt.why = job->decision.why;
     attempt.digest = job->digest;
     log_rest(m, job, ca);
@@ -831,6 +875,7 @@ static void succeeded(acme_manager_t *m, job_t *job)
     issued.challenge = order->challenge_used != NULL && *order->challenge_used != '\0'
                            ? order->challenge_used : job->issued.challenge;
     issued.issued = now_of(m);
+    note_proof(m, order->challenge_used, 1, issued.issued);
     if (job->attempt.failures > 0) {
         none.kind = none.problem = none.text = none.step = none.challenge = none.why = "";
         none.digest = job->digest;
@@ -1298,6 +1343,7 @@ static void load_all(acme_manager_t *m)
         job_t *job = &m->jobs[i];
 
         load_job(m, job, scratch);
+        note_history(m, job);
         first_ca(m, job);
         job->forced = job->conf->retry_now
                       && (m->conf.board == NULL || job->conf->row < 0

@@ -79,6 +79,7 @@ static acme_order_t *order_new(const acme_spec_t *spec, const acme_challenge_typ
     }
     order->key_digest = "";
     order->challenge_used = "";
+    order->challenge_failed = "";
     order->profile = spec->profile;
     order->authz = apr_array_make(pool, 4, sizeof(acme_order_authz_t));
     order->candidates = apr_array_make(pool, 4, sizeof(const char *));
@@ -844,8 +845,12 @@ static const acme_challenge_object_t *failed_challenge(const acme_authz_object_t
 /* NAME: TYPE: what the CA saw. The order is over. */
 static acme_rv_t challenge_failed(turn_t *t, const char *name, const acme_challenge_object_t *c)
 {
+    acme_challenge_type_t is;
     char type[64];
 
+    if (acme_challenge_type_parse(&is, c->type) == ACME_OK) {
+        t->order->challenge_failed = acme_challenge_type_name(is);
+    }
     acme_printable(type, sizeof(type), c->type, -1);
     (void)acme_error_set(t->err, ACME_E_CHALLENGE, "AC0351", "%s: %s: %s", name, type,
                          c->error != NULL ? c->error->text

@@ -199,6 +199,54 @@ static int place_of(const acme_challenge_type_t *types, int n, const char *name)
     return -1;
 }
 
+static apr_time_t *noted(acme_proven_t *proven, acme_challenge_type_t type, int worked)
+{
+    return worked ? &proven->worked[type] : &proven->failed[type];
+}
+
+void acme_proven_note(acme_proven_t *proven, const char *type, int worked, apr_time_t when)
+{
+    acme_challenge_type_t is;
+
+    if (type != NULL && acme_challenge_type_parse(&is, type) == ACME_OK
+        && when > *noted(proven, is, worked)) {
+        *noted(proven, is, worked) = when;
+    }
+}
+
+static int in_favour(const acme_proven_t *proven, acme_challenge_type_t type)
+{
+    return proven->worked[type] > 0 && proven->worked[type] >= proven->failed[type];
+}
+
+const char *acme_policy_worked(const acme_proven_t *proven, const acme_spec_t *spec,
+                               const char *own)
+{
+    static const acme_challenge_type_t of_server[] = {
+        ACME_CH_HTTP01, ACME_CH_TLSALPN01, ACME_CH_TLSSNI01
+    };
+    acme_challenge_type_t is;
+    apr_time_t newest = 0;
+    apr_size_t i;
+
+    if (own != NULL
+        && (acme_challenge_type_parse(&is, own) != ACME_OK
+            || proven->failed[is] <= proven->worked[is])) {
+        return *own != '\0' ? own : acme_policy_worked(proven, spec, NULL);
+    }
+    for (i = 0; i < sizeof(of_server) / sizeof(of_server[0]); i++) {
+        acme_challenge_type_t type = of_server[i];
+
+        if (in_favour(proven, type) && proven->worked[type] > newest
+            && place_of(spec->challenges, spec->n_challenges, acme_challenge_type_name(type))
+               >= 0) {
+            newest = proven->worked[type];
+            own = acme_challenge_type_name(type);
+        }
+    }
+    return own;
+}
+
 int acme_policy_challenges(acme_challenge_type_t *out, const acme_spec_t *spec,
                            const char *worked_last, const acme_attempt_t *attempt)
 {

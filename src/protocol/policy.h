@@ -61,6 +61,23 @@ void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acm
                         const acme_attempt_t *attempt, const char *attempt_digest, int forced,
                         apr_time_t now);
 
+/* When validations of each type last worked and failed on this server, whatever the certificate; 0:
+ * never. */
+typedef struct {
+    apr_time_t worked[ACME_CH_TYPES], failed[ACME_CH_TYPES];
+} acme_proven_t;
+
+/* type: name of one, or "" or NULL for nothing to note. An older moment than the noted one changes
+ * nothing. */
+void acme_proven_note(acme_proven_t *proven, const char *type, int worked, apr_time_t when);
+
+/* The type to begin with, or NULL for the order of the configuration: own (that worked last for
+ * this certificate, or NULL) unless it has failed on this server since; then the one of spec's
+ * that last worked on this server and has not failed since. What is proved by DNS records says
+ * something about their zone only, not about the server. */
+const char *acme_policy_worked(const acme_proven_t *proven, const acme_spec_t *spec,
+                               const char *own);
+
 /* Challenge types to try in this attempt: spec's order, but the type that worked last first, and
  * after a failure with one type the next of the list leads. out has room for ACME_CH_TYPES; returns
  * how many. */

@@ -332,3 +332,67 @@ def test_both_key_types_by_one_challenge(make_httpd, make_pebble, challenge):
     for ciphers in ("aECDSA", "aRSA"):
         httpd.wait_live("a.test", pebble, tls="1.2", ciphers=ciphers)
     assert not httpd.log_lines("attempt 1")
+
+
+# ---- one type per attempt ----
+
+def presented(httpd, name):
+    """The types that were presented, attempt by attempt."""
+    return [line.split("AC0410: ")[1].split()[1] for line in httpd.log_lines(r"AC0410: %s: " % name.replace(".", r"\."))]
+
+
+def graceful_retry(httpd, name):
+    util.touch(os.path.join(httpd.store, name + ".retry"))
+    httpd.graceful()
+
+
+@pytest.mark.parametrize("broken, works", [("http-01", "tls-alpn-01"), ("tls-alpn-01", "http-01")])
+def test_types_alternate_and_what_worked_is_remembered(make_httpd, make_pebble, make_chaos, broken, works):
+    """One validation for each attempt; what worked leads for every certificate of the server, after restarts too."""
+    httpd = make_httpd()
+    dead = {"http-01": "http_port", "tls-alpn-01": "tls_port"}[broken]
+    chaos = make_chaos(make_pebble(httpd, **{dead: util.free_port()}))
+    httpd.use_ca(chaos)
+    httpd.conf("AcmeChallenges %s %s" % (broken, works))
+    httpd.vhost("a.test", aliases=["www.a.test"])
+    httpd.start()
+    httpd.wait_log(r"AC0351: a\.test: .*%s: .*attempt 1" % broken)
+    assert set(presented(httpd, "a.test")) == {broken} and chaos.count("challenge") == 2, "one of each name"
+    assert chaos.count("newOrder") == 1
+    graceful_retry(httpd, "a.test")
+    httpd.wait_live("a.test", chaos)
+    assert presented(httpd, "a.test") == [broken] * 2 + [works] * 2 and chaos.count("challenge") == 4
+    # A certificate that is new to the server, and after a start with nothing in memory.
+    httpd.vhost("b.test")
+    httpd.graceful()
+    httpd.wait_live("b.test", chaos)
+    httpd.stop()
+    httpd.vhost("c.test")
+    util.touch(os.path.join(httpd.store, "a.test.retry"))
+    before = httpd.log_lines("AC0720: a.test")
+    httpd.start()
+    httpd.wait_live("c.test", chaos)
+    httpd.wait_log("AC0720: a.test", count=len(before) + 1)
+    assert presented(httpd, "b.test") == presented(httpd, "c.test") == [works] and presented(httpd, "a.test")[4:] == [works] * 2
+    assert len(httpd.log_lines("AC0351")) == 1
+    failed = [line for line in chaos.pebble.log().splitlines() if "set INVALID" in line and "authz" in line.split("set INVALID")[0]]
+    assert len(failed) == 2, "one failed validation of each name: %s" % failed
+
+
+def test_a_failure_of_another_kind_does_not_begin_anew(make_httpd, make_mockca):
+    """http-01 fails, then the CA is out of order for once, then it is tls-alpn-01's turn."""
+    httpd = make_httpd()
+    ca = make_mockca(httpd, offers=["http-01", "tls-alpn-01"])
+    ca.broken.add("http-01")
+    httpd.use_ca(ca)
+    httpd.conf("AcmeChallenges http-01 tls-alpn-01")
+    httpd.vhost("a.test")
+    httpd.start()
+    httpd.wait_log("AC0351: a.test: .*attempt 1")
+    ca.refuse = "serverInternal"
+    graceful_retry(httpd, "a.test")
+    httpd.wait_log("a.test: .*serverInternal.*attempt 2")
+    ca.refuse = None
+    graceful_retry(httpd, "a.test")
+    httpd.wait_live("a.test", ca)
+    assert [v.type for v in ca.validations] == ["http-01", "tls-alpn-01"]

@@ -297,6 +297,67 @@ START_TEST(types_alternate)
 }
 END_TEST
 
+#define SNI ACME_CH_TLSSNI01
+
+/* Of a server where http-01 worked at 100 and failed at 120, tls-alpn-01 worked at 110, dns-01 at
+ * 130: what a certificate with types [0..n) begins with. */
+static const struct {
+    int n;
+    acme_challenge_type_t types[3];
+    const char *own, *want;
+} leaders[] = {
+    {2, {H, A}, "tls-alpn-01", "tls-alpn-01"}, /* its own that has not failed */
+    {2, {H, A}, "http-01", "tls-alpn-01"},     /* its own that has failed since */
+    {2, {H, A}, NULL, "tls-alpn-01"},          /* a new one */
+    {2, {H, A}, "", "tls-alpn-01"},
+    {3, {H, D, A}, "dns-01", "dns-01"},
+    {3, {H, D, A}, NULL, "tls-alpn-01"},       /* dns-01 says nothing about the server */
+    {2, {H, D}, NULL, NULL},                   /* nothing of its list */
+    {2, {H, D}, "http-01", "http-01"},         /* failed, but there is nothing better */
+    {2, {H, SNI}, NULL, NULL},
+    {2, {H, A}, "x-99", "x-99"},               /* unknown: not found in the list later */
+};
+
+START_TEST(what_worked_on_the_server_leads)
+{
+    acme_proven_t proven;
+    acme_spec_t spec;
+    const char *leads;
+
+    memset(&spec, 0, sizeof(spec));
+    memset(&proven, 0, sizeof(proven));
+    acme_proven_note(&proven, "http-01", 1, 100);
+    acme_proven_note(&proven, "http-01", 0, 120);
+    acme_proven_note(&proven, "http-01", 0, 90); /* older: changes nothing */
+    acme_proven_note(&proven, "tls-alpn-01", 1, 110);
+    acme_proven_note(&proven, "dns-01", 1, 130);
+    acme_proven_note(&proven, "", 1, 140);
+    acme_proven_note(&proven, NULL, 1, 140);
+    acme_proven_note(&proven, "x-99", 1, 140);
+    memcpy(spec.challenges, leaders[_i].types, sizeof(leaders[_i].types));
+    spec.n_challenges = leaders[_i].n;
+    leads = acme_policy_worked(&proven, &spec, leaders[_i].own);
+    ck_assert_pstr_eq(leads, leaders[_i].want);
+}
+END_TEST
+
+START_TEST(nothing_known_leads_to_the_configured_order)
+{
+    acme_proven_t proven;
+    acme_spec_t spec;
+
+    memset(&spec, 0, sizeof(spec));
+    memset(&proven, 0, sizeof(proven));
+    spec.challenges[0] = H;
+    spec.challenges[1] = A;
+    spec.n_challenges = 2;
+    ck_assert_ptr_null(acme_policy_worked(&proven, &spec, NULL));
+    ck_assert_str_eq(acme_policy_worked(&proven, &spec, "http-01"), "http-01");
+    acme_proven_note(&proven, "tls-alpn-01", 0, 50);
+    ck_assert_ptr_null(acme_policy_worked(&proven, &spec, NULL));
+}
+END_TEST
+
 Suite *policy_suite(void)
 {
     Suite *suite = suite_create("policy");
@@ -310,6 +371,8 @@ Suite *policy_suite(void)
     tcase_add_test(tc, an_attempt_record_comes_back);
     tcase_add_loop_test(tc, numbers_of_a_record_are_checked, 0, COUNT(attempts));
     tcase_add_loop_test(tc, types_alternate, 0, COUNT(orders));
+    tcase_add_loop_test(tc, what_worked_on_the_server_leads, 0, COUNT(leaders));
+    tcase_add_test(tc, nothing_known_leads_to_the_configured_order);
     suite_add_tcase(suite, tc);
     return suite;
 }
