@@ -25,18 +25,6 @@ static const char *ca_names(const acme_spec_t *spec, apr_pool_t *pool)
     return joined(names, pool);
 }
 
-static const char *vhosts_of(const acmod_cert_t *cert, apr_pool_t *pool)
-{
-    apr_array_header_t *places = apr_array_make(pool, 4, sizeof(const char *));
-    int i;
-
-    for (i = 0; i < cert->vhosts->nelts; i++) {
-        APR_ARRAY_PUSH(places, const char *) =
-            APR_ARRAY_IDX(cert->vhosts, i, const acmod_vhost_t *)->where;
-    }
-    return joined(places, pool);
-}
-
 static const char *challenges_of(const acme_spec_t *spec, apr_pool_t *pool)
 {
     apr_array_header_t *names = apr_array_make(pool, 2, sizeof(const char *));
@@ -67,7 +55,7 @@ static void dump_spec(const acmod_cert_t *cert, const acme_item_t *item, int wid
     printf("    names      %s\n", joined(spec->names, pool));
     printf("    CA         %s\n", ca_names(spec, pool));
     printf("    challenges %s\n", challenges_of(spec, pool));
-    printf("    vhosts     %s\n", vhosts_of(cert, pool));
+    printf("    vhosts     %s\n", joined(acmod_vhost_places(cert, pool), pool));
     printf("    files      %s %s\n", spec->cert_path, spec->key_path);
     if (spec->error) {
         printf("    error      %s\n", spec->error);

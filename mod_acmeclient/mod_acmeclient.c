@@ -113,6 +113,7 @@ static void register_hooks(apr_pool_t *pool)
     acmod_hotswap_register_hooks();
     acmod_http01_register_hooks();
     acmod_tls_challenge_register_hooks();
+    acmod_placeholder_register_hooks();
     acmod_status_register_hooks();
 }
 

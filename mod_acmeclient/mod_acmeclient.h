@@ -75,6 +75,8 @@ void *acmod_config_merge_server(apr_pool_t *pool, void *base, void *add);
 acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *base);
 /* The record of a server, NULL when it is not managed. O(1). */
 acmod_vhost_t *acmod_vhost_of(server_rec *s);
+/* "file:line" of a certificate's vhosts (const char *). */
+apr_array_header_t *acmod_vhost_places(const acmod_cert_t *cert, apr_pool_t *pool);
 
 /* ---- what runs (set in the real post_config, inherited by the children) ---- */
 
@@ -157,13 +159,14 @@ typedef struct {
 /* Made when there is none. */
 acmod_conn_t *acmod_conn(conn_rec *c);
 
-/* http01.c, tls_challenge.c, status.c */
+/* http01.c, placeholder.c, status.c, tls_challenge.c */
 void acmod_http01_register_hooks(void);
 /* In the certificate callback, ssl is the SSL. 0: no challenge; 1: its certificate is set; -1:
  * refuse. */
 int acmod_tls_challenge_serve(void *ssl);
 void acmod_tls_challenge_register_hooks(void);
 void acmod_tls_challenge_protocols(acmod_run_t *run, apr_pool_t *pconf);
+void acmod_placeholder_register_hooks(void);
 void acmod_status_register_hooks(void);
 
 #endif

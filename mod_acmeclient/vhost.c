@@ -1269,6 +1269,18 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     return conf;
 }
 
+apr_array_header_t *acmod_vhost_places(const acmod_cert_t *cert, apr_pool_t *pool)
+{
+    apr_array_header_t *places = apr_array_make(pool, 4, sizeof(const char *));
+    int i;
+
+    for (i = 0; i < cert->vhosts->nelts; i++) {
+        APR_ARRAY_PUSH(places, const char *) =
+            APR_ARRAY_IDX(cert->vhosts, i, const acmod_vhost_t *)->where;
+    }
+    return places;
+}
+
 acmod_vhost_t *acmod_vhost_of(server_rec *s)
 {
     return acmod_server(s)->vhost;

@@ -18,5 +18,6 @@
 #include "io/staging.h"
 #include "store/adopt.h"
 #include "engine/manager.h"
+#include "engine/report.h"
 
 #endif

@@ -42,7 +42,7 @@ typedef enum {
     ACME_RETRY_HUMAN       /* somebody must act; tried daily, logged as ERR */
 } acme_retry_t;
 
-#define ACME_ERROR_TEXT 1024
+#define ACME_ERROR_TEXT 4096
 
 /* By value, bounded, no allocation. All text members are printable ASCII/UTF-8 without control
  * characters (acme_error_set sees to it) and NUL-terminated. */

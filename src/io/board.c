@@ -663,7 +663,7 @@ void acme_board_status_write(acme_board_t *board, int row, const acme_board_stat
 /* Any child could have written it. */
 static void text_settle(char *text, apr_size_t size)
 {
-    char copy[1024];
+    char copy[ACME_ERROR_TEXT];
 
     text[size - 1] = '\0';
     memcpy(copy, text, size);

@@ -87,7 +87,7 @@ typedef struct {
     char state[16];        /* "idle", "ordering", "waiting", "failed", "held" */
     char step[24];
     char why[64];
-    char error[1024];      /* last error whole, "" after success */
+    char error[ACME_ERROR_TEXT]; /* last error whole, "" after success */
     apr_time_t next;       /* next try or renewal, 0 unknown */
     apr_time_t not_before, not_after;
     apr_time_t changed;

@@ -11,7 +11,7 @@
 #define PREFIX "urn:ietf:params:acme:error:"
 #define PREFIX_LEN (sizeof(PREFIX) - 1)
 #define TYPE_SIZE 80        /* with the NUL, as in acme_error_t */
-#define DETAIL_SIZE 513
+#define DETAIL_SIZE 1025
 #define INSTANCE_MAX 512    /* a URL: longer ones are left out, never cut */
 #define PARTS_MAX 10
 #define PART_SIZE 254       /* a name, or what is wrong with it */

@@ -8,7 +8,7 @@
 /* Problem documents (RFC 7807, RFC 8555 section 6.7). Kept whole for log and status. */
 typedef struct {
     const char *type;        /* without urn:ietf:params:acme:error:, printable, "" when absent */
-    const char *detail;      /* printable, at most 512 bytes */
+    const char *detail;      /* printable, at most 1024 bytes */
     const char *instance;    /* or NULL */
     const char *text;        /* "type: detail [name: detail; ...]", first 10 subproblems */
     acme_retry_t retry;

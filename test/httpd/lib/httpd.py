@@ -80,6 +80,15 @@ def _modules_dir(program):
     raise RuntimeError("no directory with mod_ssl.so found")
 
 
+def unchunk(body):
+    whole = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        if not int(size, 16):
+            return whole
+        whole, body = whole + body[:int(size, 16)], body[int(size, 16) + 2:]
+
+
 class Httpd:
     def __init__(self, directory, mpm="event", modules=(), address="127.0.0.1", http_port=None, https_port=None,
                  children=3, mpm_conf=None, env=None, module=None, store=None):
@@ -400,6 +409,8 @@ class Httpd:
         head = head.decode("latin-1").split("\r\n")
         fields = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:])}
         assert len(head[0].split()) > 1, "no HTTP answer: %r" % data[:200]
+        if fields.get("transfer-encoding") == "chunked":
+            body = unchunk(body)
         return Reply(int(head[0].split()[1]), fields, body, pid)
 
     def try_handshake(self, name, **options):
