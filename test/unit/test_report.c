@@ -130,9 +130,9 @@ START_TEST(progress_is_shown_whole)
     status.next = NOW;
     status.failures = 3;
     acme_board_status_write(board, 0, &status);
-    ck_assert(says("\"state\":\"waiting\",\"step\":\"finalize\",\"why\":\"waiting after a failure\","
-                   "\"ca\":\"https://ca.example/dir\",\"next\":\"2027-01-15T08:00:00Z\","
-                   "\"failures\":3,\"error\":\"e"));
+    ck_assert(says("\"state\":\"waiting\",\"step\":\"finalize\","
+                   "\"why\":\"waiting after a failure\",\"ca\":\"https://ca.example/dir\","
+                   "\"next\":\"2027-01-15T08:00:00Z\",\"failures\":3,\"error\":\"e"));
     ck_assert_ptr_nonnull(strstr(text(), error));
     ck_assert(says("\"publish\":\"_validation-persist.example.org TXT\","
                    "\"explanation\":\"https://ca.example/why\""));
