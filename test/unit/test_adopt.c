@@ -20,6 +20,7 @@
 #include "crypto/digest.h"
 #include "io/staging.h"
 #include "store/adopt.h"
+#include "command.h"
 
 Suite *adopt_suite(void);
 
@@ -202,18 +203,6 @@ static unsigned mode_of(const char *path)
     return (unsigned)st.st_mode & 07777;
 }
 
-static void run(const char *program, const char *a, const char *b, const char *c)
-{
-    pid_t pid = fork();
-    int status;
-
-    if (pid == 0) {
-        execlp(program, program, a, b, c, (char *)NULL);
-        _exit(127);
-    }
-    ck_assert(waitpid(pid, &status, 0) == pid && status == 0);
-}
-
 static const char *in_store(const char *name)
 {
     return apr_pstrcat(pool, store, "/", name, NULL);
@@ -364,8 +353,8 @@ static void teardown(void)
     close_fds();
     X509_free(root_cert);
     EVP_PKEY_free(root_key);
-    run("chmod", "-R", "u+rwx", base);
-    run("rm", "-rf", base, NULL);
+    command_run("chmod", "-R", "u+rwx", base);
+    command_run("rm", "-rf", base, NULL);
     apr_pool_destroy(pool);
     apr_terminate();
 }
@@ -1001,15 +990,15 @@ static void damage(int cut)
     start_ok();
     stage(0, fresh, 4);
     close_fds();
-    run("cp", "-a", store, copy);
+    command_run("cp", "-a", store, copy);
     ck_assert_int_eq(stat(log, &st), 0);
     size = (long)st.st_size;
     for (at = 0; at < size; at += cut ? 23 : 41) {
         apr_pool_t *outer = pool;
 
         apr_pool_create(&pool, outer);
-        run("rm", "-rf", store, NULL);
-        run("cp", "-a", copy, store);
+        command_run("rm", "-rf", store, NULL);
+        command_run("cp", "-a", copy, store);
         if (cut) {
             ck_assert_int_eq(truncate(log, at), 0);
         }
@@ -1753,8 +1742,8 @@ static void kill_everywhere(const char *copy, const minted_t *old, const minted_
         int died;
 
         apr_pool_create(&pool, outer);
-        run("rm", "-rf", store, NULL);
-        run("cp", "-a", copy, store);
+        command_run("rm", "-rf", store, NULL);
+        command_run("cp", "-a", copy, store);
         died = killed_at(n, start);
         if (died && second >= 0) {
             (void)killed_at(second, start);
@@ -1805,7 +1794,7 @@ START_TEST(killed_in_adoption)
     stage(1, fresh[1], 4);
     append(upd(specs[0]->cert_path), "example.org", ACME_REC_ARI, 9, "{}");
     close_fds();
-    run("cp", "-a", store, copy);
+    command_run("cp", "-a", store, copy);
     kill_everywhere(copy, old, fresh, _i - 1);
 }
 END_TEST
@@ -1825,10 +1814,10 @@ START_TEST(killed_in_repair)
     start_ok();
     spill(specs[0]->key_path, "broken");
     close_fds();
-    run("cp", "-a", store, copy);
+    command_run("cp", "-a", store, copy);
     for (n = 0; died; n++) {
-        run("rm", "-rf", store, NULL);
-        run("cp", "-a", copy, store);
+        command_run("rm", "-rf", store, NULL);
+        command_run("cp", "-a", copy, store);
         died = killed_at(n, dry);
         start_ok();
         ck_assert_msg(items[0].usable && live_is(0, old), "point %d: %s", n, lines);
@@ -1845,7 +1834,7 @@ START_TEST(killed_in_first_start)
 
     for (n = 0; died; n++) {
         if (there(store)) {
-            run("rm", "-rf", store, NULL);
+            command_run("rm", "-rf", store, NULL);
         }
         died = killed_at(n, start);
         start_ok();

@@ -13,6 +13,7 @@
 #include <openssl/x509.h>
 
 #include "crypto/challenge_cert.h"
+#include "command.h"
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 #define NOW apr_time_from_sec(1795530567) /* 2026-11-24T14:29:27Z */
@@ -50,43 +51,11 @@ static acme_key_t *generate(acme_key_type_t type)
     return key;
 }
 
-/* What the command openssl says about the certificate; args without "-in". */
 static const char *openssl(const char *const *args, const acme_chain_t *chain)
 {
     const char *pem = acme_chain_to_pem(chain, pool);
-    char path[] = "/tmp/unit_challenge_cert.XXXXXX";
-    const char *argv[12] = { "openssl" };
-    static char said[16384];
-    int fd = mkstemp(path), out[2], i, status;
-    apr_size_t n = 0;
-    ssize_t got = 1;
-    pid_t pid;
 
-    ck_assert(fd >= 0 && write(fd, pem, strlen(pem)) == (ssize_t)strlen(pem) && close(fd) == 0
-              && pipe(out) == 0);
-    for (i = 0; args[i]; i++) {
-        argv[i + 1] = args[i];
-    }
-    argv[i + 1] = "-in";
-    argv[i + 2] = path;
-    pid = fork();
-    if (pid == 0) {
-        dup2(out[1], 1);
-        dup2(out[1], 2);
-        execvp("openssl", (char *const *)argv);
-        _exit(127);
-    }
-    close(out[1]);
-    while (got > 0 && n < sizeof(said) - 1) {
-        got = read(out[0], said + n, sizeof(said) - 1 - n);
-        n += got > 0 ? (apr_size_t)got : 0;
-    }
-    said[n] = '\0';
-    close(out[0]);
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    unlink(path);
-    ck_assert_msg(status == 0, "openssl: %s", said);
-    return said;
+    return command_openssl(args, pem, strlen(pem));
 }
 
 static const char *const show_text[] = { "x509", "-noout", "-text", "-nameopt",

@@ -18,6 +18,7 @@
 #include <apr_strings.h>
 #include <check.h>
 #include "store/dir.h"
+#include "command.h"
 
 Suite *dir_suite(void);
 
@@ -42,14 +43,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    pid_t pid = fork();
-    int status;
-
-    if (pid == 0) {
-        execlp("rm", "rm", "-rf", base, (char *)NULL);
-        _exit(127);
-    }
-    waitpid(pid, &status, 0);
+    command_run("rm", "-rf", base, NULL);
     apr_pool_destroy(pool);
     apr_terminate();
 }

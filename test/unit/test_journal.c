@@ -13,6 +13,7 @@
 #include <apr_strings.h>
 #include <check.h>
 #include "store/journal.h"
+#include "command.h"
 
 Suite *journal_suite(void);
 
@@ -38,21 +39,9 @@ static void setup(void)
     acme_file_step_hook = NULL;
 }
 
-static void run(const char *program, const char *a, const char *b, const char *c)
-{
-    pid_t pid = fork();
-    int status;
-
-    if (pid == 0) {
-        execlp(program, program, a, b, c, (char *)NULL);
-        _exit(127);
-    }
-    ck_assert(waitpid(pid, &status, 0) == pid && status == 0);
-}
-
 static void teardown(void)
 {
-    run("rm", "-rf", store, NULL);
+    command_run("rm", "-rf", store, NULL);
     apr_pool_destroy(pool);
     apr_terminate();
 }
@@ -135,7 +124,7 @@ START_TEST(bytes)
     ck_assert_ptr_eq(strstr(text, apr_pstrcat(pool, "acme-journal 1\n" SHA_NEW " ", store, "/a\n"
                                               SHA_OTHER " ", store, "/b\nsum ", NULL)), text);
     ck_assert(stat(in_store("journal"), &st) == 0 && (st.st_mode & 07777) == 0600);
-    run("sh", "-c",
+    command_run("sh", "-c",
         apr_psprintf(pool, "head -n 3 '%s' | sha256sum >'%s'", in_store("journal"),
                      in_store("sum")), NULL);
     line = apr_pstrndup(pool, slurp("sum"), 64);

@@ -20,6 +20,7 @@
 #include "base/name.h"
 #include "crypto/digest.h"
 #include "crypto/x509.h"
+#include "command.h"
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 #define NOW_SEC 1795530567 /* 2026-11-24T14:29:27Z */
@@ -95,44 +96,6 @@ static acme_chain_t *chain_of(const char *pem)
     ck_assert_msg(acme_chain_from_pem(&chain, pem, strlen(pem), pool, &err) == ACME_OK, "%s",
                   err.text);
     return chain;
-}
-
-/* What the command openssl says about bytes; args without "-in". */
-static const char *openssl(const char *const *args, const void *bytes, apr_size_t len)
-{
-    char path[] = "/tmp/unit_x509.XXXXXX";
-    const char *argv[16] = { "openssl" };
-    static char said[16384];
-    int fd = mkstemp(path), out[2], i, status;
-    apr_size_t n = 0;
-    ssize_t got = 1;
-    pid_t pid;
-
-    ck_assert(fd >= 0 && write(fd, bytes, len) == (ssize_t)len && close(fd) == 0
-              && pipe(out) == 0);
-    for (i = 0; args[i]; i++) {
-        argv[i + 1] = args[i];
-    }
-    argv[i + 1] = "-in";
-    argv[i + 2] = path;
-    pid = fork();
-    if (pid == 0) {
-        dup2(out[1], 1);
-        dup2(out[1], 2);
-        execvp("openssl", (char *const *)argv);
-        _exit(127);
-    }
-    close(out[1]);
-    while (got > 0 && n < sizeof(said) - 1) {
-        got = read(out[0], said + n, sizeof(said) - 1 - n);
-        n += got > 0 ? (apr_size_t)got : 0;
-    }
-    said[n] = '\0';
-    close(out[0]);
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    unlink(path);
-    ck_assert_msg(status == 0, "openssl: %s", said);
-    return said;
 }
 
 static void says(const char *said, const char *what)
@@ -960,7 +923,7 @@ static const char *request(const acme_csr_t *csr, const acme_key_t *key,
     ck_assert_msg(acme_csr_create(&text, csr, key, pool, &err) == ACME_OK, "%s", err.text);
     ck_assert_int_eq(acme_base64url_decode(&der, &len, text, strlen(text), pool, NULL), ACME_OK);
     ck_assert_int_eq(ERR_peek_error(), 0);
-    return openssl(args, der, len);
+    return command_openssl(args, der, len);
 }
 
 static const char *const show_text[] = { "req", "-inform", "DER", "-verify", "-noout", "-text",
@@ -1094,7 +1057,7 @@ START_TEST(placeholders)
     ck_assert_int_eq(acme_placeholder_create(&chain, names_of("example.org 192.0.2.1"),
                                              keys[KEY_LEAF], NOW, pool, NULL), ACME_OK);
     pem = acme_chain_to_pem(chain, pool);
-    said = openssl(show_certificate, pem, strlen(pem));
+    said = command_openssl(show_certificate, pem, strlen(pem));
     says(said, "Version: 3 (0x2)");
     says(said, "Issuer: CN=mod_acmeclient placeholder\n");
     says(said, "Subject: CN=mod_acmeclient placeholder\n");
