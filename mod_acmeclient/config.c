@@ -107,31 +107,53 @@ static int label_ok(const char *label)
                                    "0123456789.-_*:")];
 }
 
+/* As it is compared: the canonical form of what is a name. */
+static const char *label_of(const char *arg, apr_pool_t *pool)
+{
+    acme_name_kind_t kind;
+    const char *name;
+
+    return strpbrk(arg, ".:") && acme_name_normalize(&name, &kind, arg, pool, NULL) == ACME_OK
+           ? name : arg;
+}
+
 static const char *check_label(const char *arg, int i, apr_pool_t *pool)
 {
-    (void)i, (void)pool;
-    return label_ok(arg) ? NULL : "the label of an <AcmeCertificate> section, or own";
+    (void)i;
+    return label_ok(label_of(arg, pool)) ? NULL
+           : "the label of an <AcmeCertificate> section, or own";
 }
 
 static const char *check_name(const char *arg, int i, apr_pool_t *pool)
 {
+    static const char allowed[] = "a DNS name, a wildcard (*.example.org) or an IP address";
     const char *name;
     acme_name_kind_t kind;
+    acme_error_t err;
 
     (void)i;
-    return acme_name_normalize(&name, &kind, arg, pool, NULL) == ACME_OK
-           ? NULL : "a DNS name, a wildcard (*.example.org) or an IP address";
+    acme_error_clear(&err);
+    if (acme_name_normalize(&name, &kind, arg, pool, &err) == ACME_OK) {
+        return NULL;
+    }
+    return acme_idn_is_ascii(arg) ? allowed : apr_psprintf(pool, "%s; %s", allowed, err.text);
 }
 
 static const char *check_names(const char *arg, int i, apr_pool_t *pool)
 {
+    static const char allowed[] =
+        "auto, or DNS names, wildcards and IP addresses, each with + or - in front to add to or "
+        "take from ServerName and ServerAlias";
+    const char *fault;
+
     if (acme_ascii_casecmp(arg, "auto") == 0) {
         return NULL;
     }
-    return check_name(arg + (*arg == '+' || *arg == '-'), i, pool)
-               ? "auto, or DNS names, wildcards and IP addresses, each with + or - in front to add "
-                 "to or take from ServerName and ServerAlias"
-               : NULL;
+    fault = check_name(arg + (*arg == '+' || *arg == '-'), i, pool);
+    if (!fault || !strchr(fault, ';')) {
+        return fault ? allowed : NULL;
+    }
+    return apr_pstrcat(pool, allowed, strchr(fault, ';'), NULL);
 }
 
 static const char *check_directory(const char *arg, int i, apr_pool_t *pool)
@@ -513,7 +535,7 @@ static const char *check_section(cmd_parms *cmd, const acmod_server_t *sc,
     }
     rest = apr_pstrmemdup(cmd->pool, *text, end ? (apr_size_t)(end - *text) : 0);
     label = ap_getword_conf(cmd->pool, &rest);
-    if (!end || end[1] || *rest || !label_ok(label)) {
+    if (!end || end[1] || *rest || !label_ok(label_of(label, cmd->pool))) {
         return apr_psprintf(cmd->pool, "\"%s\" is not allowed; allowed: one label of at most %d "
                             "letters, digits, dots and hyphens, and the closing >",
                             printable(cmd, *text), ACME_NAME_MAX);
@@ -521,7 +543,8 @@ static const char *check_section(cmd_parms *cmd, const acmod_server_t *sc,
     for (i = 0; i < sections->nelts; i++) {
         const acmod_settings_t *other = APR_ARRAY_IDX(sections, i, const acmod_settings_t *);
 
-        if (acme_ascii_casecmp(other->label, label) == 0) {
+        if (acme_ascii_casecmp(label_of(other->label, cmd->pool), label_of(label, cmd->pool))
+            == 0) {
             return apr_psprintf(cmd->pool, "\"%s\" is there twice, first at %s; allowed: one "
                                 "section a label", label, other->where);
         }

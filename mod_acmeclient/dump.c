@@ -14,6 +14,22 @@ static const char *joined(const apr_array_header_t *words, apr_pool_t *pool)
     return words->nelts ? apr_array_pstrcat(pool, words, ',') : "-";
 }
 
+/* The names that say something else to people; empty when there are none. */
+static const char *unicode_names(const apr_array_header_t *names, apr_pool_t *pool)
+{
+    apr_array_header_t *shown = apr_array_make(pool, 2, sizeof(const char *));
+    int i;
+
+    for (i = 0; i < names->nelts; i++) {
+        const char *text = acme_idn_to_unicode(APR_ARRAY_IDX(names, i, const char *), pool);
+
+        if (text) {
+            APR_ARRAY_PUSH(shown, const char *) = text;
+        }
+    }
+    return apr_array_pstrcat(pool, shown, ',');
+}
+
 static const char *ca_names(const acme_spec_t *spec, apr_pool_t *pool)
 {
     apr_array_header_t *names = apr_array_make(pool, 2, sizeof(const char *));
@@ -45,6 +61,7 @@ static void dump_spec(const acmod_cert_t *cert, const acme_item_t *item, int wid
                       apr_pool_t *pool)
 {
     const acme_spec_t *spec = item->spec;
+    const char *unicode = unicode_names(spec->names, pool);
     char until[ACME_TIME_TEXT] = "-";
 
     if (item->facts.have) {
@@ -53,6 +70,9 @@ static void dump_spec(const acmod_cert_t *cert, const acme_item_t *item, int wid
     printf("%-*s %-9s %-20s %s\n", width, spec->id, acme_key_type_name(spec->key_type), until,
            disk_of(item));
     printf("    names      %s\n", joined(spec->names, pool));
+    if (*unicode) {
+        printf("    unicode    %s\n", unicode);
+    }
     printf("    CA         %s\n", ca_names(spec, pool));
     printf("    challenges %s\n", challenges_of(spec, pool));
     printf("    vhosts     %s\n", joined(acmod_vhost_places(cert, pool), pool));

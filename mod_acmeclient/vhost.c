@@ -393,9 +393,10 @@ static void add_name(form_t *form, draft_t *draft, const char *text, const char 
     }
 }
 
-static void remove_name(draft_t *draft, const char *name)
+/* 0: it was not there. */
+static int remove_name(draft_t *draft, const char *name)
 {
-    int i, kept = 0;
+    int i, kept = 0, n = draft->names->nelts;
 
     for (i = 0; i < draft->names->nelts; i++) {
         const char *have = APR_ARRAY_IDX(draft->names, i, const char *);
@@ -406,6 +407,7 @@ static void remove_name(draft_t *draft, const char *name)
     }
     draft->names->nelts = kept;
     apr_hash_set(draft->known, name, APR_HASH_KEY_STRING, NULL);
+    return kept < n;
 }
 
 static void names_of_server(form_t *form, draft_t *draft, server_rec *s, const char *where)
@@ -449,8 +451,10 @@ static void names_of_settings(form_t *form, draft_t *draft, const acmod_settings
         if (*arg != '-') {
             add_name(form, draft, arg + (*arg == '+'), value->where, 1);
         }
-        else if (acme_name_normalize(&name, &kind, arg + 1, form->ptemp, NULL) == ACME_OK) {
-            remove_name(draft, name);
+        else if (acme_name_normalize(&name, &kind, arg + 1, form->ptemp, NULL) == ACME_OK
+                 && !remove_name(draft, name)) {
+            remark(form, APLOG_WARNING, "AC0127", draft->server, "%s: AcmeNames %s takes nothing "
+                   "away: that is none of its names (%s)", draft->cert->label, arg, value->where);
         }
     }
 }
@@ -876,13 +880,60 @@ static void remark_on_dns01(form_t *form, draft_t *draft, const acme_spec_t *spe
     }
 }
 
+/* RFC 5280: a common name has at most 64 characters; CA/Browser Forum: it is one of the names. */
+static const char *common_name(form_t *form, draft_t *draft)
+{
+    const char *text = acmod_arg(draft->settings, ACMOD_AcmeCommonName, NULL);
+    const char *name, *why = NULL;
+    acme_name_kind_t kind;
+
+    if (!text || acme_name_normalize(&name, &kind, text, form->pool, NULL) != ACME_OK) {
+        return NULL;
+    }
+    if (strlen(name) > 64) {
+        why = "it is longer than 64 characters";
+    }
+    else if (!acme_names_contain(draft->names, name)) {
+        why = "it is not ordered by itself";
+    }
+    if (why) {
+        remark(form, APLOG_NOTICE, "AC0125", draft->server, "%s: the request has no common name, "
+               "only the list of names: %s (%s)", name, why,
+               draft->settings->value[ACMOD_AcmeCommonName].where);
+    }
+    return why ? NULL : name;
+}
+
+/* A wildcard without dns-01 was refused when it was added; an address cannot have it. */
+static void challenges_judge(form_t *form, draft_t *draft, const acme_spec_t *spec)
+{
+    int i, k;
+
+    for (i = 0; i < spec->names->nelts; i++) {
+        acme_authz_object_t authz;
+
+        memset(&authz, 0, sizeof(authz));
+        authz.name = APR_ARRAY_IDX(spec->names, i, const char *);
+        authz.wildcard = acme_name_kind(authz.name) == ACME_NAME_WILDCARD;
+        for (k = 0; k < spec->n_challenges; k++) {
+            if (acme_challenge_type_usable(spec->challenges[k], &authz)) {
+                break;
+            }
+        }
+        if (k == spec->n_challenges) {
+            draft_error(draft, form, "no type of AcmeChallenges can prove %s, an address needs "
+                        "http-01 or tls-alpn-01 (%s)", authz.name,
+                        value_of(draft, ACMOD_AcmeChallenges)->where
+                        ? value_of(draft, ACMOD_AcmeChallenges)->where : draft->where);
+        }
+    }
+}
+
 static void spec_policy(draft_t *draft, acme_spec_t *spec)
 {
-    const char *common = acmod_arg(draft->settings, ACMOD_AcmeCommonName, NULL);
     apr_int64_t n = 3;
     const char *failover = text_of(draft, ACMOD_AcmeFailoverAfter, "3");
 
-    spec->common_name = common && strlen(common) <= 64 ? common : NULL;
     spec->country = text_of(draft, ACMOD_AcmeCountry, NULL);
     spec->state = text_of(draft, ACMOD_AcmeState, NULL);
     spec->locality = text_of(draft, ACMOD_AcmeLocality, NULL);
@@ -917,9 +968,10 @@ static void specs_of(form_t *form, draft_t *draft)
 {
     const apr_array_header_t *types = value_of(draft, ACMOD_AcmeKeyType)->args;
     apr_array_header_t *cas = draft_cas(form, draft);
-    const char *file;
+    const char *file, *common;
     int i, n = types ? types->nelts : 1;
 
+    acme_names_drop_covered(draft->names);
     if (draft->names->nelts == 0) {
         draft_error(draft, form, "there is no name to order (%s)", draft->where);
         APR_ARRAY_PUSH(draft->names, const char *) = draft->cert->label;
@@ -929,6 +981,7 @@ static void specs_of(form_t *form, draft_t *draft)
                     draft->names->nelts, draft->where);
     }
     file = acme_name_file(draft->cert->label, form->pool);
+    common = common_name(form, draft);
     for (i = 0; i < n; i++) {
         acme_spec_t *spec = apr_pcalloc(form->pool, sizeof(*spec));
 
@@ -941,11 +994,13 @@ static void specs_of(form_t *form, draft_t *draft)
         spec->names = draft->names;
         spec->cas = cas;
         spec->where = draft->where;
+        spec->common_name = common;
         spec_policy(draft, spec);
         spec_dns01(form, draft, spec);
         spec_challenges(form, draft, spec);
         if (i == 0) {
             remark_on_dns01(form, draft, spec);
+            challenges_judge(form, draft, spec);
         }
         spec_paths(form, draft, spec, file, i);
         spec->index = form->conf->specs->nelts;
@@ -1209,6 +1264,62 @@ static void servers_list(form_t *form)
     }
 }
 
+/* Has the certificate a name, wildcards included, for this one? */
+static int covers(form_t *form, const draft_t *draft, const char *name)
+{
+    const char *dot = strchr(name, '.');
+
+    return apr_hash_get(draft->known, name, APR_HASH_KEY_STRING)
+           || (dot && apr_hash_get(draft->known, apr_pstrcat(form->ptemp, "*", dot, NULL),
+                                   APR_HASH_KEY_STRING));
+}
+
+/* A name by which clients may come and that its certificate does not have: they will complain. */
+static void remark_on_name(form_t *form, const draft_t *draft, const acmod_vhost_t *vhost,
+                           const char *text)
+{
+    const char *name;
+    acme_name_kind_t kind;
+
+    if (acme_name_normalize(&name, &kind, text, form->ptemp, NULL) != ACME_OK) {
+        return;
+    }
+    if (draft->outer && !covers(form, draft, name)) {
+        remark(form, APLOG_WARNING, "AC0123", vhost->server, "%s: its certificate is that of "
+               "<AcmeCertificate %s> (%s), which has no name for %s",
+               words_of_server(form, vhost->server), draft->settings->label, draft->where, text);
+    }
+    if (!acme_idn_is_ascii(text) && strcmp(name, vhost->server->server_hostname) != 0
+        && (!vhost->server->names || !acme_names_contain(vhost->server->names, name))) {
+        remark(form, APLOG_WARNING, "AC0124", vhost->server, "%s: clients ask for %s, as which "
+               "httpd does not know %s: write ServerAlias %s as well",
+               words_of_server(form, vhost->server), name, text, name);
+    }
+}
+
+static void remarks_on_names(form_t *form)
+{
+    int i, k, n;
+
+    for (i = 0; i < form->drafts->nelts; i++) {
+        const draft_t *draft = APR_ARRAY_IDX(form->drafts, i, const draft_t *);
+
+        for (k = 0; k < draft->cert->vhosts->nelts; k++) {
+            const acmod_vhost_t *vhost = APR_ARRAY_IDX(draft->cert->vhosts, k,
+                                                       const acmod_vhost_t *);
+            const apr_array_header_t *aliases = vhost->server->names;
+
+            if (vhost->attached_by_path || !acmod_server(vhost->server)->server_name) {
+                continue;
+            }
+            remark_on_name(form, draft, vhost, vhost->server->server_hostname);
+            for (n = 0; aliases && n < aliases->nelts; n++) {
+                remark_on_name(form, draft, vhost, APR_ARRAY_IDX(aliases, n, const char *));
+            }
+        }
+    }
+}
+
 static void remarks_on_repeats(form_t *form)
 {
     int i, k;
@@ -1263,6 +1374,7 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
         specs_of(&form, APR_ARRAY_IDX(form.drafts, i, draft_t *));
     }
     remark_on_tls_sni(&form);
+    remarks_on_names(&form);
     static_files(&form);
     paths_claim(&form);
     specs_close(&form);

@@ -4,6 +4,7 @@
 
 /* libacme for embedders: everything the httpd glue and the tools need. */
 #include "base/codec.h"
+#include "base/idn.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/name.h"

@@ -32,6 +32,8 @@ bad=$(
             print file ":" at[2] ": folder of no known layer"
         if (what ~ /^jansson/ && file != "src/base/json.c")
             print file ":" at[2] ": jansson belongs to src/base/json.c"
+        if (what ~ /^idn2/ && file != "src/base/idn.c")
+            print file ":" at[2] ": idn2 belongs to src/base/idn.c"
         if (what ~ /^openssl\// && layer != "crypto" && file !~ /^(src\/io\/tls\.c|mod_acmeclient\/(hotswap\.c|tls_challenge\.c|ssl_hooks\.h))$/)
             print file ":" at[2] ": " what " outside crypto/, io/tls.c, hotswap.c, tls_challenge.c"
         if (layer == "protocol" && what ~ /^(sys\/(socket|stat|time|file|mman|wait|un|select|uio|ioctl)|netinet\/.*|arpa\/.*|netdb|poll|fcntl|unistd|stdio|time|dirent|pthread|signal|apr_(file_io|file_info|network_io|poll|portable|proc_mutex|thread_.*|random|shm|mmap|global_mutex))\.h$/)

@@ -82,4 +82,4 @@ end_processes() {
     return 0
 }
 
-BUILD_PACKAGES="apache2-bin apache2-dev gcc libc6-dev make autoconf automake libtool pkg-config libjansson-dev libssl-dev check"
+BUILD_PACKAGES="apache2-bin apache2-dev gcc libc6-dev make autoconf automake libtool pkg-config libidn2-dev libjansson-dev libssl-dev check"

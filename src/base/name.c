@@ -5,9 +5,11 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include <apr_hash.h>
 #include <apr_strings.h>
 
 #include "base/codec.h"
+#include "base/idn.h"
 
 #define LABEL_MAX 63
 
@@ -102,7 +104,7 @@ acme_rv_t acme_name_normalize(const char **out, acme_name_kind_t *kind, const ch
     char address[INET6_ADDRSTRLEN], shown[120];
     char *name = apr_pstrdup(pool, text);
     apr_size_t i, len = strlen(name);
-    const char *fault;
+    const char *fault = NULL, *ascii;
 
     if (len > 2 && name[0] == '[' && name[len - 1] == ']') {
         name[len - 1] = '\0';
@@ -121,10 +123,14 @@ acme_rv_t acme_name_normalize(const char **out, acme_name_kind_t *kind, const ch
         *out = name;
         return ACME_OK;
     }
+    if (!acme_idn_is_ascii(name)) {
+        ascii = acme_idn_to_ascii(name, &fault, pool);
+        name = apr_pstrdup(pool, ascii ? ascii : "");
+    }
     for (i = 0; name[i]; i++) {
         name[i] = (char)acme_ascii_tolower((unsigned char)name[i]);
     }
-    fault = dns_fault(name, kind);
+    fault = fault ? fault : dns_fault(name, kind);
     if (fault) {
         return acme_error_set(err, ACME_E_CONFIG, "AC0107", "\"%s\" is not a name: %s",
                               acme_printable(shown, sizeof(shown), text, -1), fault);
@@ -217,6 +223,9 @@ const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind, int
     case ACME_NAME_WILDCARD:
         break;
     }
+    if (acme_idn_is_broken(name)) {
+        return "a label begins with xn-- and is no A-label";
+    }
     if (!strchr(name, '.')) {
         return "a name without a dot is known to no public CA";
     }
@@ -303,6 +312,40 @@ int acme_names_contain(const apr_array_header_t *names, const char *name)
         }
     }
     return 0;
+}
+
+/* The parents of the wildcards of a set: ".x" for "*.x". */
+static apr_hash_t *parents_of(const apr_array_header_t *names)
+{
+    apr_hash_t *parents = apr_hash_make(names->pool);
+    int i;
+
+    for (i = 0; i < names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(names, i, const char *);
+
+        if (acme_name_kind(name) == ACME_NAME_WILDCARD) {
+            apr_hash_set(parents, name + 1, APR_HASH_KEY_STRING, name);
+        }
+    }
+    return parents;
+}
+
+int acme_names_drop_covered(apr_array_header_t *names)
+{
+    apr_hash_t *parents = parents_of(names);
+    int i, n = names->nelts, kept = 0;
+
+    for (i = 0; apr_hash_count(parents) > 0 && i < n; i++) {
+        const char *name = APR_ARRAY_IDX(names, i, const char *);
+        const char *dot = strchr(name, '.');
+
+        if (!dot || acme_name_kind(name) != ACME_NAME_DNS
+            || !apr_hash_get(parents, dot, APR_HASH_KEY_STRING)) {
+            APR_ARRAY_IDX(names, kept++, const char *) = name;
+        }
+    }
+    names->nelts = apr_hash_count(parents) > 0 ? kept : n;
+    return n - names->nelts;
 }
 
 int acme_names_include(const apr_array_header_t *names, const apr_array_header_t *part)

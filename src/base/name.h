@@ -11,7 +11,8 @@ typedef enum { ACME_NAME_DNS, ACME_NAME_WILDCARD, ACME_NAME_IP4, ACME_NAME_IP6 }
 
 #define ACME_NAME_MAX 253
 
-/* Canonical form: lower case, no trailing dot, IPv6 as RFC 5952, brackets removed. Refuses empty
+/* Canonical form: lower case, A-labels (text may be UTF-8, see idn.h), no trailing dot, IPv6 as RFC
+ * 5952, brackets removed. Refuses what IDNA 2008 does not know, empty
  * labels, labels over 63, more than 253 bytes, underscores, characters that are not LDH,
  * hyphens at a label's end, a name of digits and dots that is no IPv4 address; a wildcard is
  * only a whole leftmost label with at least two labels behind it. */
@@ -19,7 +20,7 @@ acme_rv_t acme_name_normalize(const char **out, acme_name_kind_t *kind, const ch
                               apr_pool_t *pool, acme_error_t *err);
 
 /* Can a CA certify it? NULL = yes, else a static reason. public_ca: not localhost, single labels,
- * special-use suffixes (.local, .localhost, .test, .invalid, .internal, .example, .onion,
+ * labels xn-- that are no Punycode, special-use suffixes (.local, .localhost, .test, .invalid, .internal, .example, .onion,
  * .home.arpa), private and other special-purpose addresses; 0 (a CA of one's own): not localhost,
  * everything else that acme_name_normalize accepted is its own business. */
 const char *acme_name_uncertifiable(const char *name, acme_name_kind_t kind, int public_ca);
@@ -40,6 +41,9 @@ const char *acme_name_reverse(const char *ip, apr_pool_t *pool);
 /* Sets of canonical names (arrays of const char *): order and duplicates do not count. */
 int acme_names_equal(const apr_array_header_t *a, const apr_array_header_t *b);
 int acme_names_contain(const apr_array_header_t *names, const char *name);
+/* Drops the DNS names that a wildcard of the same set covers: CAs refuse an order that holds both.
+ * Returns how many; linear. */
+int acme_names_drop_covered(apr_array_header_t *names);
 /* Does the first set hold all of the second? */
 int acme_names_include(const apr_array_header_t *names, const apr_array_header_t *part);
 

@@ -5,6 +5,7 @@
 
 #include <apr_strings.h>
 
+#include "base/idn.h"
 #include "base/time.h"
 #include "protocol/backoff.h"
 
@@ -587,12 +588,14 @@ static acme_rv_t record_certificate(acme_client_t *client, acme_error_t *err)
 static void log_obtained(const acme_client_t *client)
 {
     const char *challenge = client->order->challenge_used;
+    const char *unicode = acme_idn_to_unicode(label_of(client), client->scratch);
     apr_time_t taken = acme_net_now() - client->started;
     char until[ACME_TIME_TEXT];
 
     acme_log(client->conf.log, ACME_LOG_NOTICE, "AC0720", label_of(client),
-             "obtained: serial %s, issuer %s, valid until %s, from %s, %s, %.2f s",
-             client->leaf.serial, client->leaf.issuer,
+             "obtained%s%s%s: serial %s, issuer %s, valid until %s, from %s, %s, %.2f s",
+             unicode != NULL ? " (" : "", unicode != NULL ? unicode : "",
+             unicode != NULL ? ")" : "", client->leaf.serial, client->leaf.issuer,
              acme_time_format(until, client->leaf.not_after), client->conf.ca->name,
              challenge != NULL && *challenge != '\0' ? challenge : "authorizations reused",
              (double)(taken > 0 ? taken : 0) / APR_USEC_PER_SEC);

@@ -6,6 +6,7 @@
 
 #include <apr_strings.h>
 
+#include "base/idn.h"
 #include "base/name.h"
 #include "base/time.h"
 #include "protocol/challenge.h"
@@ -319,6 +320,9 @@ static acme_rv_t get_identifier(const char **name, acme_name_kind_t *kind, const
                               acme_printable(shown, sizeof(shown), type, -1));
     }
     acme_error_clear(&cause);
+    if (!acme_idn_is_ascii(value)) {
+        value = "?"; /* section 7.1.4: A-labels */
+    }
     if (acme_name_normalize(name, kind, value, id->pool, &cause) != ACME_OK) {
         return acme_error_set(id->err, ACME_E_PROTOCOL, "AC0327", "%s: identifier: %s", id->what,
                               cause.text);

@@ -6,12 +6,17 @@
 #include <apr_strings.h>
 #include <check.h>
 
+#include "base/idn.h"
 #include "base/name.h"
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 #define LABEL_63 "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0"
 #define NAME_251 LABEL_63 "." LABEL_63 "." LABEL_63 "." "abcdefghijklmnopqrstuvwxyz0123456789" \
                  "abcdefghijklmnopqrstuvw"
+
+#define U_10 "\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc"
+#define U_57 U_10 U_10 U_10 U_10 U_10 "\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc"
+#define A_57 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 Suite *name_suite(void);
 
@@ -48,6 +53,17 @@ static const struct {
     {"*.example.org", ACME_NAME_WILDCARD, "*.example.org"},
     {"*.EXAMPLE.org.", ACME_NAME_WILDCARD, "*.example.org"},
     {"*.a.b.c.example", ACME_NAME_WILDCARD, "*.a.b.c.example"},
+    /* python3-idna: encode(text, uts46=True, transitional=False) */
+    {"b\xc3\xbc" "cher.example", ACME_NAME_DNS, "xn--bcher-kva.example"},
+    {"B\xc3\x9c" "CHER.Example.", ACME_NAME_DNS, "xn--bcher-kva.example"},
+    {"bu\xcc\x88" "cher.example", ACME_NAME_DNS, "xn--bcher-kva.example"}, /* NFD */
+    {"XN--BCHER-KVA.example", ACME_NAME_DNS, "xn--bcher-kva.example"},
+    {"stra\xc3\x9f" "e.example", ACME_NAME_DNS, "xn--strae-oqa.example"},
+    {"STRASSE.example", ACME_NAME_DNS, "strasse.example"},
+    {"b\xc3\xbc" "cher\xe3\x80\x82" "example", ACME_NAME_DNS, "xn--bcher-kva.example"},
+    {"*.b\xc3\xbc" "cher.example", ACME_NAME_WILDCARD, "*.xn--bcher-kva.example"},
+    {"xn--i-7iq.ws", ACME_NAME_DNS, "xn--i-7iq.ws"},
+    {U_57 ".example", ACME_NAME_DNS, "xn--td" A_57 ".example"},
     {"192.0.2.1", ACME_NAME_IP4, "192.0.2.1"},
     {"255.255.255.255", ACME_NAME_IP4, "255.255.255.255"},
     {"2001:DB8:0:0:0:0:0:1", ACME_NAME_IP6, "2001:db8::1"},
@@ -75,7 +91,13 @@ static const struct {
     {"a b.example.org", 0, NULL},
     {" example.org", 0, NULL},
     {"example.org\n", 0, NULL},
-    {"b\xc3\xbc" "cher.example", 0, NULL},
+    {"a_\xc3\xbc.example", 0, NULL},
+    {"\xc3\xbc..example", 0, NULL},
+    {"-\xc3\xbc.example", 0, NULL},
+    {"i\xe2\x9d\xa4.ws", 0, NULL},
+    {"a\xe2\x80\x8d" "b.example", 0, NULL}, /* a joiner where none may be */
+    {"b\xff.example", 0, NULL},
+    {U_57 "\xc3\xbc.example", 0, NULL},
     {"a/b.example", 0, NULL},
     {"../../etc/passwd", 0, NULL},
     {"example.org:443", 0, NULL},
@@ -139,6 +161,8 @@ static const struct {
     const char *name;
     int public_ok, private_ok;
 } verdicts[] = {
+    {"xn--bcher-kva.org", 1, 1},
+    {"xn--zzzzzz999999999.org", 0, 1},
     {"example.org", 1, 1},
     {"www.example.com", 1, 1},
     {"*.example.org", 1, 1},
@@ -298,6 +322,72 @@ START_TEST(sets)
 }
 END_TEST
 
+static const char *joined(apr_array_header_t *set)
+{
+    return apr_array_pstrcat(pool, set, ' ');
+}
+
+/* What CAs call redundant goes; what only looks like it stays. */
+START_TEST(covered_names_go)
+{
+    static const struct {
+        const char *names, *want;
+    } rows[] = {
+        {"x.org a.x.org *.x.org b.x.org", "x.org *.x.org"},
+        {"a.x.org *.x.org", "*.x.org"},
+        {"x.org *.x.org a.b.x.org", "x.org *.x.org a.b.x.org"},
+        {"*.x.org *.b.x.org b.x.org a.b.x.org", "*.x.org *.b.x.org"},
+        {"a.x.org b.x.org", "a.x.org b.x.org"},
+        {"192.0.2.1 *.0.2.1.org", "192.0.2.1 *.0.2.1.org"},
+        {"", ""},
+    };
+    int i;
+
+    for (i = 0; i < COUNT(rows); i++) {
+        apr_array_header_t *set = set_of(rows[i].names);
+        int before = set->nelts;
+
+        ck_assert_int_eq(acme_names_drop_covered(set), before - set->nelts);
+        ck_assert_str_eq(joined(set), rows[i].want);
+    }
+}
+END_TEST
+
+/* What people read: python3-idna decode(). */
+START_TEST(unicode)
+{
+    ck_assert_str_eq(acme_idn_to_unicode("xn--bcher-kva.example", pool),
+                     "b\xc3\xbc" "cher.example");
+    ck_assert_str_eq(acme_idn_to_unicode("*.a.xn--strae-oqa.example", pool),
+                     "*.a.stra\xc3\x9f" "e.example");
+    ck_assert_ptr_null(acme_idn_to_unicode("example.org", pool));
+    ck_assert_ptr_null(acme_idn_to_unicode("axn--bcher-kva.example", pool));
+    ck_assert_ptr_null(acme_idn_to_unicode("xn--zzzzzz999999999.example", pool));
+    ck_assert_ptr_null(acme_idn_to_unicode("2001:db8::1", pool));
+    ck_assert(acme_idn_is_broken("a.xn--zzzzzz999999999.example"));
+    ck_assert(acme_idn_is_broken("xn--.example"));
+    ck_assert(!acme_idn_is_broken("xn--bcher-kva.example"));
+    ck_assert(!acme_idn_is_broken("example.org"));
+}
+END_TEST
+
+/* The cause is told, not only the fact. */
+START_TEST(too_long_a_label)
+{
+    const char *out;
+    acme_name_kind_t kind;
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    ck_assert_int_eq(acme_name_normalize(&out, &kind, U_57 "\xc3\xbc.example", pool, &err),
+                     ACME_FAIL);
+    ck_assert_ptr_nonnull(strstr(err.text, "longer than 63 characters as an A-label"));
+    acme_error_clear(&err);
+    ck_assert_int_eq(acme_name_normalize(&out, &kind, "b\xff.example", pool, &err), ACME_FAIL);
+    ck_assert_ptr_nonnull(strstr(err.text, "not UTF-8"));
+}
+END_TEST
+
 Suite *name_suite(void)
 {
     Suite *suite = suite_create("name");
@@ -310,6 +400,9 @@ Suite *name_suite(void)
     tcase_add_loop_test(tc, file_names, 0, COUNT(files));
     tcase_add_test(tc, reverse_names);
     tcase_add_test(tc, sets);
+    tcase_add_test(tc, covered_names_go);
+    tcase_add_test(tc, unicode);
+    tcase_add_test(tc, too_long_a_label);
     suite_add_tcase(suite, tc);
     return suite;
 }
