@@ -25,6 +25,8 @@ typedef struct {
  * code. */
 typedef int acmectl_command_t(const acmectl_t *ctl, int argc, const char *const *argv);
 
+acmectl_command_t acmectl_import;
+
 /* "acmectl: TEXT" to stderr, with --json {"error":"TEXT"} to stdout too; returns code. */
 int acmectl_fail(const acmectl_t *ctl, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -21,6 +21,8 @@ typedef struct {
 } row_t;
 
 static const row_t rows[] = {
+    {"import", acmectl_import, "certbot|mod_md DIR [--dry-run]",
+     "take over the certificates and accounts of another ACME client"},
     {"help", help, "", "this list"},
 };
 

@@ -156,20 +156,6 @@ static int number_of(const acmod_settings_t *settings, acmod_directive_t which, 
 
 /* ---- certification authorities ---- */
 
-static const char *default_auth_path(form_t *form, const char *directory_url)
-{
-    acme_url_t *url;
-    const char *host = "ca";
-
-    if (acme_url_parse(&url, directory_url, form->ptemp, NULL) == ACME_OK) {
-        host = acme_name_file(url->host, form->ptemp);
-        if (url->port != 443) {
-            host = apr_psprintf(form->ptemp, "%s-%d", host, (int)url->port);
-        }
-    }
-    return apr_psprintf(form->pool, "%s/%s.jwk", form->conf->store_dir, host);
-}
-
 static const char *path_of(form_t *form, const char *text)
 {
     const char *full = text ? ap_server_root_relative(form->pool, text) : NULL;
@@ -241,8 +227,9 @@ static acme_ca_t *ca_make(form_t *form, const char *name, const char *url,
     if (ARG(ACMOD_AcmeAccountKeyType)) {
         acme_key_type_parse(&ca->account_key_type, ARG(ACMOD_AcmeAccountKeyType));
     }
-    ca->auth_path = ARG(ACMOD_AcmeAuthPath) ? path_of(form, ARG(ACMOD_AcmeAuthPath))
-                    : default_auth_path(form, url);
+    ca->auth_path = ARG(ACMOD_AcmeAuthPath)
+                        ? path_of(form, ARG(ACMOD_AcmeAuthPath))
+                        : acme_account_path(form->conf->store_dir, url, form->pool);
     ca_rate(ca, ARG(ACMOD_AcmeOrderRate));
 #undef ARG
 #undef KEY

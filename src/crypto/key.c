@@ -716,6 +716,47 @@ acme_rv_t acme_key_from_pem(acme_key_t **out, const char *pem, apr_size_t len, a
     return key_wrap(out, pkey, pool, err);
 }
 
+typedef struct {
+    const void *data;
+    apr_size_t len;
+} passphrase_t;
+
+static int given_passphrase(char *buffer, int size, int writing, void *data)
+{
+    const passphrase_t *passphrase = data;
+
+    (void)writing;
+    if (passphrase->len == 0 || passphrase->len > (apr_size_t)size) {
+        return -1;
+    }
+    memcpy(buffer, passphrase->data, passphrase->len);
+    return (int)passphrase->len;
+}
+
+acme_rv_t acme_key_from_encrypted_pem(acme_key_t **out, const char *pem, apr_size_t len,
+                                      const void *passphrase, apr_size_t passphrase_len,
+                                      apr_pool_t *pool, acme_error_t *err)
+{
+    static const char encrypted[] = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+    const char *end = pem + len;
+    const char *at = find(pem, end, "-----BEGIN ");
+    passphrase_t given = {passphrase, passphrase_len};
+    EVP_PKEY *pkey = NULL;
+    BIO *bio;
+
+    if (len > TEXT_MAX || !at || !starts(at, end, encrypted) || find(at + 1, end, "-----BEGIN ")) {
+        return acme_error_set(err, ACME_E_STORE, "AC0950",
+                              "private key: no single PEM block of an encrypted one");
+    }
+    ERR_clear_error();
+    bio = BIO_new_mem_buf(at, (int)(end - at));
+    if (bio) {
+        pkey = PEM_read_bio_PrivateKey(bio, NULL, given_passphrase, &given);
+    }
+    BIO_free(bio);
+    return key_wrap(out, pkey, pool, err);
+}
+
 acme_rv_t acme_key_to_der(unsigned char **der, apr_size_t *len, const acme_key_t *key,
                           apr_pool_t *pool, acme_error_t *err)
 {

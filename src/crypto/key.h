@@ -46,6 +46,10 @@ acme_rv_t acme_key_type_evp(acme_key_type_t *out, void *evp);
 const char *acme_key_to_pem(const acme_key_t *key, apr_pool_t *pool);
 acme_rv_t acme_key_from_pem(acme_key_t **out, const char *pem, apr_size_t len, apr_pool_t *pool,
                             acme_error_t *err);
+/* Exactly one "ENCRYPTED PRIVATE KEY" block (PKCS#8); the passphrase may be any bytes. */
+acme_rv_t acme_key_from_encrypted_pem(acme_key_t **out, const char *pem, apr_size_t len,
+                                      const void *passphrase, apr_size_t passphrase_len,
+                                      apr_pool_t *pool, acme_error_t *err);
 /* PKCS#8 DER, cleansed with the pool. */
 acme_rv_t acme_key_to_der(unsigned char **der, apr_size_t *len, const acme_key_t *key,
                           apr_pool_t *pool, acme_error_t *err);

@@ -6,6 +6,8 @@
 #include <unistd.h>
 #include <sys/stat.h>
 #include <apr_strings.h>
+#include "base/name.h"
+#include "base/url.h"
 #include "crypto/digest.h"
 #include "store/commit.h"
 #include "store/staged.h"
@@ -40,6 +42,20 @@ const char *acme_account_id(const char *store, const char *auth_path, apr_pool_t
     acme_sha256_hex(digest, auth_path, strlen(auth_path));
     digest[SHORT_DIGEST] = '\0';
     return apr_pstrcat(pool, "_account.", name, "-", digest, NULL);
+}
+
+const char *acme_account_path(const char *store, const char *directory_url, apr_pool_t *pool)
+{
+    const char *host = "ca";
+    acme_url_t *url;
+
+    if (acme_url_parse(&url, directory_url, pool, NULL) == ACME_OK) {
+        host = acme_name_file(url->host, pool);
+        if (url->port != 443) {
+            host = apr_psprintf(pool, "%s-%d", host, (int)url->port);
+        }
+    }
+    return apr_pstrcat(pool, store, "/", host, jwk_end, NULL);
 }
 
 static void trouble(acme_account_item_t *item, const char *code, const char *text, apr_pool_t *pool)
@@ -89,6 +105,15 @@ static void create(acme_account_item_t *item, apr_pool_t *pool)
     item->created = 1;
 }
 
+acme_rv_t acme_account_key_parse(acme_key_t **out, const char *text, apr_size_t len,
+                                 apr_pool_t *pool, acme_error_t *err)
+{
+    if (strstr(text, "-----BEGIN ") != NULL) {
+        return acme_key_from_pem(out, text, len, pool, err);
+    }
+    return acme_key_from_jwk(out, text, len, pool, err);
+}
+
 static void take(acme_account_item_t *item, const acme_file_t *file, int look,
                  const acme_log_t *log, apr_pool_t *pool)
 {
@@ -102,15 +127,16 @@ static void take(acme_account_item_t *item, const acme_file_t *file, int look,
                  "%s had mode %04o and has 0600 now: others may have read the account key, "
                  "consider a new one", path, file->loosened);
     }
-    if (acme_key_from_jwk(&key, file->data, file->len, pool, &err) != ACME_OK) {
+    if (acme_account_key_parse(&key, file->data, file->len, pool, &err) != ACME_OK) {
         trouble(item, "AC0663",
-                apr_psprintf(pool, "%s is no usable account key: %s; wanted: a private key as JWK; "
-                             "it is left alone and no certificate is ordered with it; remedy: "
-                             "restore it, or give the account up: mv '%s' '%s.bad', and restart",
+                apr_psprintf(pool, "%s is no usable account key: %s; wanted: a private key as JWK "
+                             "or PEM; it is left alone and no certificate is ordered with it; "
+                             "remedy: restore it, or give the account up: mv '%s' '%s.bad', and "
+                             "restart",
                              path, err.text, path, path), pool);
         return;
     }
-    item->jwk = file->data;
+    item->jwk = acme_key_to_jwk(key, pool);
 }
 
 void acme_account_key(acme_account_item_t *item, const char *store, uid_t uid, int look,

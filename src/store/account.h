@@ -7,9 +7,9 @@
 #include "protocol/spec.h"
 #include "store/dir.h"
 
-/* The account key: a private JWK (RFC 7517) at acme_ca_t.auth_path. Made by root when it is absent
- * and on disk before anybody hears of it; one that is there is never overwritten, whatever it
- * looks like. */
+/* The account key: a private JWK (RFC 7517) at acme_ca_t.auth_path; a PEM key is taken there, too.
+ * Made by root when it is absent and on disk before anybody hears of it; one that is there is never
+ * overwritten, whatever it looks like. */
 
 typedef struct {
     const acme_ca_t *ca;
@@ -28,6 +28,13 @@ typedef struct {
 /* "_account.NAME": the file's name without ".jwk"; with a digest of the path behind it when it
  * does not stand in the store, where names are unique. No certificate's id begins like that. */
 const char *acme_account_id(const char *store, const char *auth_path, apr_pool_t *pool);
+
+/* Where the account key of a CA is kept when AcmeAuthPath does not say: STORE/HOST[-PORT].jwk. */
+const char *acme_account_path(const char *store, const char *directory_url, apr_pool_t *pool);
+
+/* A private JWK, or a private key as PEM (as lego keeps it). */
+acme_rv_t acme_account_key_parse(acme_key_t **out, const char *text, apr_size_t len,
+                                 apr_pool_t *pool, acme_error_t *err);
 
 /* Fills item (ca set) except for the log. look: nothing is created or changed; a missing key is no
  * trouble then. */

@@ -934,6 +934,39 @@ START_TEST(generation_can_be_stopped)
 }
 END_TEST
 
+/* openssl pkcs8 -topk8 -passout "pass:a secret"; the digest: openssl pkey -pubout -outform DER,
+ * sha256sum. */
+static const char secret_pem[] =
+    "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+    "MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAgSjPglaKMmjgICCAAw\n"
+    "DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEE9xOxOZdTXR4mq8NxWircUEgZBJ\n"
+    "fI2k6PONDtWUEuDH6p7g+16PuHGphmXJojh41GBMr+REGa4c3B+VNqH3OFWcJDyh\n"
+    "cjGzUSXnDra9CND867K2O+3Ny4C7L/p7VzqpfJE/Wi5YFgHlYG4RYlcmtYZnOEIs\n"
+    "eFIKpsE0qNhSdbaVYDxfwzPfxciVfNyhDfEqwjnzO0m9tLKPu22gR3LQnW9zoCA=\n"
+    "-----END ENCRYPTED PRIVATE KEY-----\n";
+
+START_TEST(encrypted_pem_wants_its_passphrase)
+{
+    apr_size_t len = strlen(secret_pem);
+    const char *twice = apr_pstrcat(pool, secret_pem, secret_pem, NULL);
+    acme_key_t *key = NULL;
+
+    ck_assert_int_eq(acme_key_from_encrypted_pem(&key, secret_pem, len, "a secret", 8, pool,
+                                                 NULL), ACME_OK);
+    ck_assert_str_eq(acme_key_digest(key, pool),
+                     "b82d62030648d31cf1b2ad5bf7c8c7d75297a28cb010e1ff802a9d252a13cfe0");
+    ck_assert_int_eq(acme_key_from_encrypted_pem(&key, secret_pem, len, "a Secret", 8, pool,
+                                                 NULL), ACME_FAIL);
+    ck_assert_int_eq(acme_key_from_encrypted_pem(&key, secret_pem, len, "", 0, pool, NULL),
+                     ACME_FAIL);
+    ck_assert_int_eq(acme_key_from_encrypted_pem(&key, secret_pem, len / 2, "a secret", 8, pool,
+                                                 NULL), ACME_FAIL);
+    ck_assert_int_eq(acme_key_from_encrypted_pem(&key, twice, 2 * len, "a secret", 8, pool, NULL),
+                     ACME_FAIL);
+    ck_assert_int_eq(acme_key_from_pem(&key, secret_pem, len, pool, NULL), ACME_FAIL);
+}
+END_TEST
+
 Suite *key_suite(void)
 {
     Suite *suite = suite_create("key");
@@ -965,6 +998,7 @@ Suite *key_suite(void)
     tcase_add_test(tc, pem_with_other_line_ends_and_text);
     tcase_add_test(tc, pem_with_nul);
     tcase_add_test(tc, truncated_pem);
+    tcase_add_test(tc, encrypted_pem_wants_its_passphrase);
     tcase_add_test(tc, corrupt_der);
     tcase_add_test(tc, texts_are_wiped_with_their_pool);
     suite_add_tcase(suite, tc);

@@ -193,6 +193,19 @@ class Pebble:
                                     context=context, timeout=5) as reply:
             return reply.read()
 
+    def _post(self, url, data, headers):
+        request = urllib.request.Request(url, data=data, headers={"User-Agent": "test", **headers},
+                                         method="POST" if data else "HEAD")
+        with urllib.request.urlopen(request, context=ssl._create_unverified_context(), timeout=5) as reply:
+            return reply.headers
+
+    def nonce(self, url):
+        return self._post(url, None, {})["Replay-Nonce"]
+
+    def location(self, url, jws):
+        """What the answer to a signed request of a test's own names."""
+        return self._post(url, jws.encode(), {"Content-Type": "application/jose+json"})["Location"]
+
     def manage(self, path, data=None):
         return self._fetch("https://127.0.0.1:%d%s" % (self.management, path), data)
 
