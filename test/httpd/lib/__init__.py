@@ -5,6 +5,8 @@
     from lib.pebble import Pebble        a private Pebble CA with its own PKI and DNS
     from lib.chaos import Chaos          a TLS proxy in front of Pebble that injects faults and keeps a log
     from lib.mockca import MockCa        an RFC 8555 CA of our own, with challenges of any type and validators
+    from lib.caddy import Caddy          a CA of another make
+    from lib.namespace import Namespace  a network, names and files of one's own, for those that want port 53, 80 or 443
     from lib.clock import Clock          the time of day of one httpd, moved while it runs
     from lib import records              staging logs, read and written
     from lib.authority import Authority      put in place by the test: an administrator's, a store's
