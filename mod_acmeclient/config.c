@@ -197,13 +197,36 @@ static const char *check_path_or_none(const char *arg, int i, apr_pool_t *pool)
     return allowed ? apr_pstrcat(pool, "none, or ", allowed, NULL) : NULL;
 }
 
-static const char *check_dns_command(const char *arg, int i, apr_pool_t *pool)
+static const char *check_command(const char *arg, int i, apr_pool_t *pool)
 {
     (void)pool;
     if (i > 0) {
         return has_control(arg) ? "arguments without control characters" : NULL;
     }
     return check_path(arg, i, pool) ? "a program and its arguments, or none" : NULL;
+}
+
+/* NAME or NAME=value; what begins with ACME_ is the module's. */
+static const char *check_command_env(const char *arg, int i, apr_pool_t *pool)
+{
+    static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    apr_size_t len = strspn(arg, chars);
+
+    (void)i, (void)pool;
+    return len > 0 && !apr_isdigit(arg[0]) && (arg[len] == '=' || arg[len] == '\0')
+           && acme_ascii_ncasecmp(arg, "ACME_", 5) != 0 && !has_control(arg + len)
+           ? NULL : "NAME=value, or NAME to pass on httpd's own; names that begin with ACME_ are "
+                    "the module's";
+}
+
+static const char *check_command_user(const char *arg, int i, apr_pool_t *pool)
+{
+    static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789.-";
+
+    (void)i, (void)pool;
+    return (apr_isalpha(arg[0]) || arg[0] == '_') && !arg[strspn(arg, chars)] && strlen(arg) <= 64
+           && acme_ascii_casecmp(arg, "root") != 0
+           ? NULL : "the name of a user, not root, or none";
 }
 
 static const char *check_dns_timeout(const char *arg, int i, apr_pool_t *pool)
@@ -455,7 +478,7 @@ static const char *check_arg(const cmd_parms *cmd, const row_t *row, const char 
         allowed = row->check(arg, args->nelts, cmd->pool);
         fault = allowed ? "is not allowed" : NULL;
     }
-    if (row->check == check_names || row->check == check_dns_command) {
+    if (row->check == check_names || row->check == check_command) {
         alone = -1; /* what stands beside it is its own affair */
     }
     for (i = 0; !fault && alone >= 0 && i < args->nelts; i++) {

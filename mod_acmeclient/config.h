@@ -48,6 +48,9 @@ acmod_server_t *acmod_server(server_rec *s);
 
 /* Arguments of a setting or NULL when nothing was written in any context. */
 const apr_array_header_t *acmod_args(const acmod_settings_t *settings, acmod_directive_t which);
+/* command.c: fills conf's programs, once its certificates are there. */
+void acmod_command_form(acmod_conf_t *conf, const acmod_settings_t *settings, apr_pool_t *pool);
+
 /* First argument, or fallback. */
 const char *acmod_arg(const acmod_settings_t *settings, acmod_directive_t which,
                       const char *fallback);

@@ -68,9 +68,11 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     run->conf = formed;
     run->base = base;
     run->lock_fd = -1;
+    run->helper_fd = -1;
     acmod_log_init(&run->log, base, formed);
     if (real) {
         acmod_log_remarks(formed, base);
+        acmod_helper_start(run, pconf);
         acmod_board_open(run, pconf);
     }
     acmod_adopt_locks(run, real);
@@ -89,6 +91,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 
 static void child_init(apr_pool_t *pchild, server_rec *base)
 {
+    acmod_helper_child_init();
     acmod_hotswap_child_init(pchild);
     acmod_watchdog_child_init(pchild, base);
 }

@@ -62,6 +62,15 @@ typedef struct {
     const char *store_dir;           /* absolute */
     int backups;
     int workers;
+    /* The administrator's programs (command.c). */
+    const char *const *const *commands; /* each an argv up to NULL; those of the certificates too */
+    int n_commands;
+    const char *const *notify_command;  /* one of them, or NULL */
+    const char *const *command_env;     /* up to NULL */
+    const char *command_user;           /* other than the children's, or NULL */
+    uid_t command_uid;
+    gid_t command_gid;
+    const char *command_trouble;        /* why none runs, or NULL */
 } acmod_conf_t;
 
 /* config.c */
@@ -95,6 +104,7 @@ typedef struct {
     apr_uint64_t *former_baseline;   /* as root read it when the board was made that replaces it */
     apr_uint32_t config;             /* configuration generation */
     int lock_fd;                     /* owner lock, -1: nobody may own */
+    int helper_fd;                   /* children's end of the helper's socket, -1: no helper */
     acme_log_t log;
 } acmod_run_t;
 
@@ -130,6 +140,14 @@ void acmod_board_inherit(acmod_run_t *run, apr_pool_t *scratch);
 /* The owner, when no child of an older generation shakes hands any more: removes keys that are on
  * disk by now. */
 void acmod_board_clear(const acmod_run_t *run);
+
+/* command.c */
+int acmod_command_is_program(const char *path, apr_pool_t *pool);
+
+/* helper.c: the process that runs programs as AcmeCommandUser. In the real pass, before root knows
+ * any key. */
+void acmod_helper_start(acmod_run_t *run, apr_pool_t *pconf);
+void acmod_helper_child_init(void);
 
 /* watchdog.c */
 void acmod_watchdog_register(acmod_run_t *run, apr_pool_t *pconf);

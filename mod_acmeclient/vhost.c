@@ -835,15 +835,6 @@ static void spec_dns01(form_t *form, draft_t *draft, acme_spec_t *spec)
     spec->dns01_command = command;
 }
 
-static int is_program(const char *path, apr_pool_t *pool)
-{
-    const apr_fileperms_t any = APR_FPROT_UEXECUTE | APR_FPROT_GEXECUTE | APR_FPROT_WEXECUTE;
-    apr_finfo_t info;
-
-    return apr_stat(&info, path, APR_FINFO_TYPE | APR_FINFO_PROT, pool) == APR_SUCCESS
-           && info.filetype == APR_REG && (info.protection & any) != 0;
-}
-
 /* What only the command can do, and no command. */
 static void remark_on_dns01(form_t *form, draft_t *draft, const acme_spec_t *spec)
 {
@@ -860,7 +851,7 @@ static void remark_on_dns01(form_t *form, draft_t *draft, const acme_spec_t *spe
                         value_of(draft, ACMOD_AcmeChallenges)->where);
         }
     }
-    if (program && !is_program(program, form->ptemp)) {
+    if (program && !acmod_command_is_program(program, form->ptemp)) {
         remark(form, APLOG_WARNING, "AC0433", draft->server,
                "%s: AcmeDns01Command: %s is no executable file, %s", draft->cert->label, program,
                value_of(draft, ACMOD_AcmeDns01Command)->where);
@@ -1365,6 +1356,7 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     static_files(&form);
     paths_claim(&form);
     specs_close(&form);
+    acmod_command_form(conf, settings, pconf);
     return conf;
 }
 

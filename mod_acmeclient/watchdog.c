@@ -119,6 +119,26 @@ static void manager_conf(acme_manager_conf_t *conf, acmod_run_t *run, apr_pool_t
     conf->config = run->config;
 }
 
+/* NULL when none is configured or there is no memory: then none is run. */
+static acme_program_runner_t *programs(const acmod_run_t *run, apr_pool_t *pool)
+{
+    const acmod_conf_t *conf = run->conf;
+    acme_program_runner_conf_t programs_conf;
+    acme_program_runner_t *runner;
+
+    if (conf->n_commands == 0) {
+        return NULL;
+    }
+    memset(&programs_conf, 0, sizeof(programs_conf));
+    programs_conf.env = conf->command_env;
+    programs_conf.helper_fd = run->helper_fd;
+    programs_conf.trouble = conf->command_trouble;
+    programs_conf.commands = conf->commands;
+    programs_conf.n_commands = conf->n_commands;
+    return acme_program_runner_create(&runner, &programs_conf, pool, NULL) == ACME_OK ? runner
+                                                                                     : NULL;
+}
+
 static void own(acmod_run_t *run)
 {
     apr_pool_t *pool;
@@ -138,6 +158,8 @@ static void own(acmod_run_t *run)
     acmod_board_inherit(run, pool);
     entries = staging_entries(run, &n, pool);
     manager_conf(&conf, run, pool);
+    conf.programs = programs(run, pool);
+    conf.notify_command = run->conf->notify_command;
     if (acme_staging_create(&conf.store, run->board, entries, n, run->root.overflow_fd, NULL, NULL,
                             pool, &err) != ACME_OK) {
         acme_log(&run->log, ACME_LOG_ERR, "AC0740", NULL, "%s", err.text);

@@ -36,6 +36,7 @@ struct acme_client_t {
     int reregistered;
     int spoilt;                /* what the order brought cannot be used */
     int store_failures;
+    int live;
     int done;
 };
 
@@ -618,6 +619,7 @@ static void publish(acme_client_t *client)
                  "serial %s goes live at the next restart only: %s", client->leaf.serial, err.text);
         return;
     }
+    client->live = 1;
     if (client->store_failures == 0) {
         acme_log(conf->log, ACME_LOG_NOTICE, "AC0810", label_of(client), "live: serial %s",
                  client->leaf.serial);
@@ -834,6 +836,11 @@ void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by)
 const acme_order_t *acme_client_order(const acme_client_t *client)
 {
     return client->order;
+}
+
+int acme_client_is_live(const acme_client_t *client)
+{
+    return client->live;
 }
 
 const acme_leaf_t *acme_client_leaf(const acme_client_t *client)

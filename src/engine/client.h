@@ -52,6 +52,7 @@ void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by);
 /* For log and status after the end. */
 const acme_order_t *acme_client_order(const acme_client_t *client);
 const acme_leaf_t *acme_client_leaf(const acme_client_t *client); /* after ACME_OK */
+int acme_client_is_live(const acme_client_t *client); /* or waits for a restart; after ACME_OK */
 /* Of the last step that was acted out: "finalize"; "account" before the first. */
 const char *acme_client_step(const acme_client_t *client);
 /* Type of the challenge that failed, as the CA says; else of the one presented last in this

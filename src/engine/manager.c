@@ -80,6 +80,7 @@ struct acme_manager_t {
     int cas_wanted;
     acme_present_ctx_t *presenters;
     acme_proven_t proven;       /* guarded by mutex */
+    acme_notify_t *notify;      /* NULL: nobody wants to know */
     acme_stop_t stop;           /* of the workers: quit */
     int quit;
     pthread_mutex_t mutex;      /* guards jobs that no worker has, and cas' states */
@@ -256,6 +257,109 @@ static acme_rv_t staged_pair(staged_t *staged, const job_t *job, const acme_reco
     return ACME_OK;
 }
 
+/* ---- events ---- */
+
+/* An attempt is told from others by what it is to replace, its place in a row of failures and the
+ * configuration. */
+static char *attempt_name(char out[ACME_OCCURRENCE_MAX], const job_t *job, const char *serial,
+                          apr_int64_t failures)
+{
+    apr_snprintf(out, ACME_OCCURRENCE_MAX, "%.60s/%" APR_INT64_T_FMT "/%.8s",
+                 serial != NULL ? serial : "", failures, job->digest);
+    return out;
+}
+
+static void tell(acme_manager_t *m, const job_t *job, acme_notice_t event, const char *occurrence,
+                 const acme_news_t *news)
+{
+    acme_notify_event(m->notify, (int)(job - m->jobs), event, occurrence, news);
+}
+
+static void tell_serial(acme_manager_t *m, const job_t *job, acme_notice_t event,
+                        const char *serial, apr_time_t not_after, const char *directory)
+{
+    acme_news_t news;
+
+    memset(&news, 0, sizeof(news));
+    news.serial = serial;
+    news.not_after = not_after;
+    news.directory = directory;
+    tell(m, job, event, serial, &news);
+}
+
+static void news_of_service(acme_news_t *news, const job_t *job)
+{
+    memset(news, 0, sizeof(*news));
+    news->serial = job->facts.serial;
+    news->not_after = job->facts.not_after;
+    news->failures = job->attempt.failures;
+}
+
+static void tell_renewing(acme_manager_t *m, const job_t *job, const acme_ca_t *ca)
+{
+    char name[ACME_OCCURRENCE_MAX];
+    acme_news_t news;
+
+    news_of_service(&news, job);
+    news.directory = ca->directory_url;
+    tell(m, job, ACME_NOTICE_RENEWING, attempt_name(name, job, news.serial, news.failures),
+         &news);
+}
+
+static void tell_failed(acme_manager_t *m, const job_t *job, const acme_attempt_t *attempt,
+                        const acme_ca_t *ca)
+{
+    char name[ACME_OCCURRENCE_MAX];
+    acme_news_t news;
+
+    news_of_service(&news, job);
+    news.directory = ca != NULL ? ca->directory_url : NULL;
+    news.error = attempt->text;
+    news.step = attempt->step;
+    news.problem = attempt->problem;
+    news.failures = attempt->failures;
+    news.next_try = attempt->not_before;
+    tell(m, job, ACME_NOTICE_FAILED, attempt_name(name, job, news.serial, news.failures),
+         &news);
+}
+
+static void tell_expiring(acme_manager_t *m, const job_t *job, const char *error)
+{
+    char name[ACME_OCCURRENCE_MAX];
+    acme_news_t news;
+
+    apr_snprintf(name, sizeof(name), "%.60s/%d",
+                 job->facts.serial != NULL ? job->facts.serial : "", job->told);
+    news_of_service(&news, job);
+    news.error = error;
+    news.next_try = job->decision.what == ACME_DO_HOLD ? 0 : job->decision.when;
+    tell(m, job, ACME_NOTICE_EXPIRING, name, &news);
+}
+
+/* What counts as told when nothing is on record: all that is. */
+static void load_told(acme_manager_t *m, const job_t *job, const acme_record_set_t *set,
+                      const acme_facts_t *served, const acme_attempt_t *attempt)
+{
+    const char *baseline[ACME_NOTICES] = {NULL};
+    char name[ACME_OCCURRENCE_MAX];
+
+    baseline[ACME_NOTICE_ADOPTED] = job->conf->facts.serial;
+    baseline[ACME_NOTICE_OBTAINED] = baseline[ACME_NOTICE_LIVE] = served->serial;
+    if (attempt->failures > 0) {
+        baseline[ACME_NOTICE_FAILED] = attempt_name(name, job, served->serial, attempt->failures);
+    }
+    acme_notify_load(m->notify, (int)(job - m->jobs), set, baseline);
+}
+
+/* What is known of the certificate, if it is ours and not somebody's who put it there. */
+static void tell_known(acme_manager_t *m, const job_t *job, acme_notice_t event,
+                       const acme_facts_t *facts, const acme_issued_t *issued)
+{
+    if (facts->have && issued->key_digest != NULL) {
+        tell_serial(m, job, event, facts->serial, facts->not_after, issued->directory);
+    }
+}
+
 static void publish_staged(acme_manager_t *m, const job_t *job, const staged_t *staged,
                            const char *what, apr_pool_t *scratch)
 {
@@ -268,6 +372,8 @@ static void publish_staged(acme_manager_t *m, const job_t *job, const staged_t *
         == ACME_OK) {
         acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0723", spec->label, "live: serial %s, %s",
                  staged->leaf.serial, what);
+        tell_serial(m, job, ACME_NOTICE_LIVE, staged->leaf.serial, staged->leaf.not_after,
+                    staged->issued.directory);
     }
     else {
         acme_log(m->conf.log, ACME_LOG_WARNING, "AC0724", spec->label,
@@ -323,7 +429,11 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
     if (store->load(store, &set, job->conf->spec->id, scratch, NULL) != ACME_OK) {
         memset(&set, 0, sizeof(set));
     }
+    load_attempt(&attempt, job, &set, scratch);
     changed = look_at_board(&facts, &issued, m, job, &set, scratch) == ACME_OK;
+    load_told(m, job, &set, &facts, &attempt);
+    tell_known(m, job, ACME_NOTICE_ADOPTED, &job->conf->facts, &job->conf->issued);
+    tell_known(m, job, ACME_NOTICE_LIVE, &facts, &issued);
     if (staged_pair(&staged, job, &set, now_of(m), scratch) == ACME_OK
         && staged.leaf.not_before >= facts.not_before) {
         finish_staged(m, job, &staged, &facts, scratch);
@@ -331,7 +441,6 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
         issued = staged.issued;
         changed = 1;
     }
-    load_attempt(&attempt, job, &set, scratch);
     job->under_way = acme_client_order_under_way(&set, job->conf->spec, now_of(m), scratch);
     if (changed || attempt.failures > 0) {
         remember(job, &facts, &issued, &attempt);
@@ -339,6 +448,10 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
     else {
         job->facts = facts;
         job->issued = issued;
+    }
+    tell_known(m, job, ACME_NOTICE_OBTAINED, &job->facts, &job->issued);
+    if (attempt.failures > 0) {
+        tell_failed(m, job, &job->attempt, NULL);
     }
 }
 
@@ -744,6 +857,7 @@ static acme_rv_t begin_attempt(acme_manager_t *m, job_t *job, ca_t *ca, apr_time
     }
     job->asked |= job->forced;
     job->forced = 0;
+    tell_renewing(m, job, ca_at(job, job->ca));
     acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0726", job->conf->spec->label, "ordering from %s: %s",
              ca_at(job, job->ca)->name, job->decision.why != NULL ? job->decision.why : "");
     if (acme_session_ready(ca->session, job->pool, err) != ACME_OK) {
@@ -856,6 +970,7 @@ static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *
     record_attempt(m, job, &attempt);
     honour_wish(m, job);
     log_failure(m, job, cause, &attempt, tried);
+    tell_failed(m, job, &attempt, tried);
     remember(job, &job->facts, &job->issued, &attempt);
     end_attempt(job);
 }
@@ -884,6 +999,10 @@ static void succeeded(acme_manager_t *m, job_t *job)
     honour_wish(m, job);
     if (job->conf->spec->activate == ACME_ACTIVATE_RESTART) {
         hold_back(job, &job->facts);
+    }
+    tell_serial(m, job, ACME_NOTICE_OBTAINED, facts.serial, facts.not_after, order->directory);
+    if (acme_client_is_live(job->client)) {
+        tell_serial(m, job, ACME_NOTICE_LIVE, facts.serial, facts.not_after, order->directory);
     }
     job->told = 0;
     job->ca_failures = 0;
@@ -1102,6 +1221,7 @@ static void warn_of_expiry(acme_manager_t *m, job_t *job, apr_time_t now)
     static const int parts[] = {4, 10, 30};
     apr_interval_time_t lifetime = lifetime_of(&job->facts);
     const char *trouble = trouble_of(m, job);
+    const char *cause = trouble != NULL ? trouble : job->attempt.text;
     char when[ACME_TIME_TEXT];
     int i, news = 0;
 
@@ -1118,8 +1238,8 @@ static void warn_of_expiry(acme_manager_t *m, job_t *job, apr_time_t now)
         acme_log(m->conf.log, ACME_LOG_ERR, "AC0704", job->conf->spec->label,
                  "%s at %s and is not renewed: %s",
                  job->facts.not_after <= now ? "has expired" : "expires",
-                 acme_time_format(when, job->facts.not_after),
-                 trouble != NULL ? trouble : job->attempt.text != NULL ? job->attempt.text : "");
+                 acme_time_format(when, job->facts.not_after), cause != NULL ? cause : "");
+        tell_expiring(m, job, cause);
     }
 }
 
@@ -1269,6 +1389,7 @@ static void slice(acme_manager_t *m)
         sleep_until_woken(m, next - now < SLICE ? next - now : SLICE);
     }
     pthread_mutex_unlock(&m->mutex);
+    acme_notify_turn(m->notify);
 }
 
 /* ---- start ---- */
@@ -1467,6 +1588,35 @@ static int make_locks(acme_manager_t *m)
            && pthread_mutex_init(&m->mutex, NULL) == 0;
 }
 
+static apr_time_t notify_now(void *baton)
+{
+    return now_of(baton);
+}
+
+static acme_rv_t make_notify(acme_manager_t *m, acme_error_t *err)
+{
+    const acme_spec_t **specs = apr_pcalloc(m->pool,
+                                            sizeof(*specs) * (apr_size_t)(m->conf.n_jobs + 1));
+    acme_notify_conf_t conf;
+    int i;
+
+    if (m->conf.programs == NULL || m->conf.notify_command == NULL) {
+        return ACME_OK;
+    }
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        specs[i] = m->conf.jobs[i].spec;
+    }
+    conf.runner = m->conf.programs;
+    conf.command = m->conf.notify_command;
+    conf.specs = specs;
+    conf.n_specs = m->conf.n_jobs;
+    conf.store = m->conf.store;
+    conf.log = m->conf.log;
+    conf.now = notify_now;
+    conf.now_baton = m;
+    return acme_notify_create(&m->notify, &conf, m->pool, err);
+}
+
 acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *conf,
                               apr_pool_t *pool, acme_error_t *err)
 {
@@ -1485,6 +1635,9 @@ acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *c
     apr_pool_cleanup_register(pool, m, manager_cleanup, apr_pool_cleanup_null);
     if (acme_present_ctx_create(&m->presenters, conf->board, conf->now, conf->now_baton, pool, err)
         != ACME_OK) {
+        return ACME_FAIL;
+    }
+    if (make_notify(m, err) != ACME_OK) {
         return ACME_FAIL;
     }
     make_sessions(m);

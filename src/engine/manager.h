@@ -3,6 +3,7 @@
 #define ACME_ENGINE_MANAGER_H
 
 #include "engine/client.h"
+#include "engine/notify.h"
 #include "protocol/policy.h"
 
 /* The owner's scheduler: which certificates are due, new ones before renewals; due jobs run on a
@@ -36,6 +37,8 @@ typedef struct {
     const acme_log_t *log;
     const char *place;            /* what the summary calls the store, or NULL */
     int workers;                  /* threads, >= 1 */
+    acme_program_runner_t *programs; /* NULL: none are run */
+    const char *const *notify_command; /* up to NULL, see notify.h; may be NULL */
     const char *user_agent;
     acme_stop_t stop;
     apr_uint32_t config;          /* configuration generation, for retry_ack */

@@ -545,6 +545,9 @@ static const char *unfit(acme_program_run_t *run, const acme_program_runner_t *r
         || program->input_len > ACME_PROGRAM_INPUT_MAX) {
         return "its time limit or input is out of bounds";
     }
+    if (r->conf.trouble != NULL) {
+        return r->conf.trouble;
+    }
     return r->conf.n_commands > 0 ? pack(run, r) : NULL;
 }
 

@@ -44,6 +44,7 @@ typedef struct {
      * environment of env and of names that begin with ACME_. */
     const char *const *const *commands;
     int n_commands;
+    const char *trouble;     /* why none can be run (AC0918), or NULL */
 } acme_program_runner_conf_t;
 
 typedef struct acme_program_runner_t acme_program_runner_t;

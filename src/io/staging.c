@@ -38,7 +38,7 @@ typedef struct {
 /* What a next owner can do without goes last; the board has room for the first ones at least. */
 static const acme_record_type_t importance[] = {
     ACME_REC_KEY, ACME_REC_ORDER, ACME_REC_LIVE, ACME_REC_ATTEMPT, ACME_REC_ACCOUNT,
-    ACME_REC_ROLLOVER, ACME_REC_CLEANUP, ACME_REC_ARI, ACME_REC_CERTIFICATE
+    ACME_REC_ROLLOVER, ACME_REC_CLEANUP, ACME_REC_ARI, ACME_REC_NOTIFY, ACME_REC_CERTIFICATE
 };
 
 #define TYPES (sizeof(importance) / sizeof(importance[0]))

@@ -28,6 +28,7 @@ static const char *const type_names[] = {
     [ACME_REC_CLEANUP] = "cleanup",
     [ACME_REC_ACCOUNT] = "account",
     [ACME_REC_ROLLOVER] = "rollover",
+    [ACME_REC_NOTIFY] = "notify",
 };
 
 const char *acme_record_type_name(acme_record_type_t type)

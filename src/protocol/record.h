@@ -31,6 +31,7 @@ typedef enum {
     ACME_REC_CLEANUP,     /* a dns-01 value still to be removed */
     ACME_REC_ACCOUNT,     /* JSON: kid, orders URL, CA, directory, pauses */
     ACME_REC_ROLLOVER,
+    ACME_REC_NOTIFY,      /* JSON: the events that were told last, see notify.h */
     ACME_REC_TYPES
 } acme_record_type_t;
 

@@ -391,6 +391,7 @@ static int wanted(const acme_staged_t *staged, acme_record_type_t type, int afte
     case ACME_REC_CLEANUP:
     case ACME_REC_ACCOUNT:
     case ACME_REC_ROLLOVER:
+    case ACME_REC_NOTIFY:
     case ACME_REC_TYPES:
         break;
     }

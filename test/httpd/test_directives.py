@@ -79,6 +79,12 @@ TABLE = {
     "AcmeWorkers": Row({SERVER}, ["1", "64"], ["0", "65", "x"], "a number from 1 to 64"),
     "AcmePortMap": Row({SERVER}, ["http:8080 https:8443", "80:8080", "https:- http:80"],
                        ["8080", "http", "http:", "http:0", "http:65536", "ftp:21", "http:80 http:80"], "http:PORT and https:PORT", many=3),
+    "AcmeNotifyCommand": Row({SERVER}, ["none", "bin/notify", "/bin/true -v -v x"], ["y" * 1024, "a\tb"],
+                             "program and its arguments, or none", many=None),
+    "AcmeCommandEnv": Row({SERVER}, ["none", "PATH", "A=b c_1= D=e=f", '"A=b c"'], ["=x", "1A=x", "A-B=x", "ACME_X=y", "acme_x", "A=a\tb"],
+                          "NAME=value, or NAME to pass on httpd's own", many=None),
+    "AcmeCommandUser": Row({SERVER}, ["none", "nobody", "www-data"], ["root", "Root", "0", "#1", "a/b", "-x"],
+                           "the name of a user, not root, or none"),
 }
 NAMES = sorted(TABLE)
 WORDS = {SERVER: "the server config", VHOST: "<VirtualHost>", SECTION: "<AcmeCertificate>", CA: "<AcmeCA>"}
