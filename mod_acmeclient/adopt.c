@@ -134,6 +134,36 @@ static int ca_files_tell(const acmod_run_t *run, apr_pool_t *pool)
     return found;
 }
 
+/* Secrets in files of the administrator's. look: who only looks need not be able to read them. */
+static void secret_trouble(acmod_run_t *run, const acme_ca_t *ca, const acme_error_t *err, int look)
+{
+    if (look && err->status == EACCES) {
+        return;
+    }
+    acme_log(&run->log, ACME_LOG_ERR, err->code, ca->name, "%s", err->text);
+    run->secrets_bad++;
+}
+
+static void secrets_read(acmod_run_t *run, int look, apr_pool_t *pconf)
+{
+    acme_error_t err;
+    int i;
+
+    run->secrets_bad = 0;
+    for (i = 0; i < run->conf->cas->nelts; i++) {
+        acme_ca_t *ca = APR_ARRAY_IDX(run->conf->cas, i, acme_ca_t *);
+
+        acme_error_clear(&err);
+        if (ca->eab_file && acme_secret_external(ca, geteuid(), pconf, &err) != ACME_OK) {
+            secret_trouble(run, ca, &err, look);
+        }
+        acme_error_clear(&err);
+        if (ca->proxy_file && acme_secret_proxy(ca, geteuid(), pconf, &err) != ACME_OK) {
+            secret_trouble(run, ca, &err, look);
+        }
+    }
+}
+
 /* ---- the pass ---- */
 
 static void pass_init(acmod_run_t *run, apr_pool_t *pconf)
@@ -184,6 +214,7 @@ void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf)
 void acmod_adopt_look(acmod_run_t *run, apr_pool_t *pconf)
 {
     pass_init(run, pconf);
+    secrets_read(run, 1, pconf);
     acme_store_prepare(&run->root, run->items, run->conf->specs->nelts, 1, pconf);
     acme_store_look_accounts(&run->root, run->accounts, run->conf->cas->nelts, pconf);
 }
@@ -224,7 +255,7 @@ int acmod_adopt_tell(const acmod_run_t *run, apr_pool_t *pool)
 
         found += line_log(run, told, account->trouble_code, account->ca->name, account->trouble);
     }
-    return found + ca_files_tell(run, pool);
+    return found + run->secrets_bad + ca_files_tell(run, pool);
 }
 
 void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
@@ -233,6 +264,7 @@ void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
 
     raise_descriptor_limit(2 * (apr_int64_t)conf->specs->nelts + 2 * DESCRIPTORS_TO_SPARE);
     run->root.own_logs_max = own_logs_max();
+    secrets_read(run, 0, pconf);
     acme_store_adopt(&run->root, run->items, conf->specs->nelts, run->accounts, conf->cas->nelts,
                      pconf);
     (void)acmod_adopt_tell(run, pconf);

@@ -163,8 +163,8 @@ static const char *check_directory(const char *arg, int i, apr_pool_t *pool)
     (void)i;
     if (!strstr(arg, "://")) {
         return label_ok(arg) && !strchr(arg, ':') && acme_ascii_casecmp(arg, "none") != 0 ? NULL
-               : "https URLs of ACME directories, or names of <AcmeCA> sections, letsencrypt or "
-                 "letsencrypt-staging";
+               : "https URLs of ACME directories, or names of <AcmeCA> sections or of known "
+                 "CAs (letsencrypt, ...)";
     }
     return acme_url_parse(&url, arg, pool, NULL) == ACME_OK
            ? NULL : "an https URL (https://host[:port]/path)";
@@ -188,6 +188,34 @@ static const char *check_path(const char *arg, int i, apr_pool_t *pool)
     (void)i, (void)pool;
     return *arg && !has_control(arg) && strlen(arg) < 1024 ? NULL
            : "a path of less than 1024 characters, none of them a control character";
+}
+
+/* A file, or key identifier, HMAC key and algorithm; which it is the number of arguments tells. */
+static const char *check_external(const char *arg, int i, apr_pool_t *pool)
+{
+    static const char allowed[] =
+        "a key identifier, an HMAC key in base64 or base64url and, if it is not HS256, the "
+        "algorithm (HS384, HS512); a file that holds them; or none";
+    acme_external_t external;
+    int good = i == 0 ? !check_path(arg, i, pool) && is_text(arg, pool)
+               : acme_external_form(&external, "kid", i == 1 ? arg : "AA", i == 1 ? NULL : arg,
+                                    pool, NULL) == ACME_OK;
+
+    return good ? NULL : allowed;
+}
+
+/* The port has to be there: people do not agree on a default. No password: it belongs in a file. */
+static const char *check_proxy(const char *arg, int i, apr_pool_t *pool)
+{
+    static const char allowed[] =
+        "http://host:port and, if the proxy wants a password, a file with one line user:password; "
+        "or none";
+    acme_url_t *url;
+    int good = i > 0 ? !check_path(arg, i, pool)
+               : acme_ascii_casecmp(arg, "none") == 0
+                 || acme_proxy_parse(&url, arg, pool, NULL) == ACME_OK;
+
+    return good ? NULL : allowed;
 }
 
 static const char *check_path_or_none(const char *arg, int i, apr_pool_t *pool)
@@ -352,9 +380,20 @@ static const row_t rows[ACMOD_DIRECTIVES] = {
 #undef DIRECTIVE
 };
 
+/* Where a secret may stand, nothing is repeated. */
+static int is_secret(const row_t *row)
+{
+    return row->check == check_external || row->check == check_proxy;
+}
+
 const char *acmod_directive_name(acmod_directive_t which)
 {
     return rows[which].name;
+}
+
+int acmod_directive_secret(acmod_directive_t which)
+{
+    return is_secret(&rows[which]);
 }
 
 /* ---- reading ---- */
@@ -405,6 +444,11 @@ static const char *printable(const cmd_parms *cmd, const char *value)
     return len < 100 ? out : apr_pstrcat(cmd->pool, out, "...", NULL);
 }
 
+static const char *quotable(const cmd_parms *cmd, const row_t *row, const char *value)
+{
+    return is_secret(row) && *value ? "(not shown)" : printable(cmd, value);
+}
+
 static const char *places(int contexts)
 {
     static const struct {
@@ -443,7 +487,8 @@ static const char *check_context(cmd_parms *cmd, const row_t *row, const acmod_s
     }
     return row->contexts & allowed ? NULL
            : complain(cmd, row->name, apr_psprintf(cmd->pool, "\"%s\" is not allowed here; "
-                                                   "allowed: only in %s", printable(cmd, text),
+                                                   "allowed: only in %s",
+                                                   quotable(cmd, row, text),
                                                    places(row->contexts)));
 }
 
@@ -490,7 +535,7 @@ static const char *check_arg(const cmd_parms *cmd, const row_t *row, const char 
         allowed = allowed_by(cmd, row);
     }
     return fault ? complain(cmd, row->name, apr_psprintf(cmd->pool, "\"%s\" %s; allowed: %s",
-                                                         printable(cmd, arg), fault, allowed))
+                                                         quotable(cmd, row, arg), fault, allowed))
            : NULL;
 }
 

@@ -14,6 +14,8 @@ typedef enum {
     ACMOD_DIRECTIVES
 } acmod_directive_t;
 
+/* May its arguments hold a secret? They are never repeated in a message then. */
+int acmod_directive_secret(acmod_directive_t which);
 const char *acmod_directive_name(acmod_directive_t which);
 
 typedef struct {

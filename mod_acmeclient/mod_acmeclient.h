@@ -95,6 +95,7 @@ typedef struct {
     acme_store_root_t root;
     acme_item_t *items;              /* by spec index */
     acme_account_item_t *accounts;   /* by CA index */
+    int secrets_bad;                 /* files with secrets that cannot be used */
     acme_board_t *board;             /* NULL: no ordering, no swap */
     int *rows;                       /* board row by spec index, -1: none */
     int *account_rows;               /* by CA index */

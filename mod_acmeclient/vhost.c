@@ -14,14 +14,6 @@
 #define ACMOD_DEFAULT_STOREDIR "/var/lib/acmeclient"
 #endif
 
-/* Directories known by a name. Source: the operators' documentation, 2026-11. */
-static const struct {
-    const char *name, *url;
-} known_cas[] = {
-    {"letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"},
-    {"letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"},
-};
-
 /* A certificate while it is being formed. */
 typedef struct {
     acmod_cert_t *cert;
@@ -43,6 +35,7 @@ typedef struct {
     apr_hash_t *real_dirs;  /* directory -> its one spelling */
     apr_hash_t *covering;   /* draft_t of sections by each of their names */
     apr_hash_t *ca_by_key;  /* acme_ca_t by everything that makes it */
+    apr_hash_t *ca_told;    /* those that what they lack is told of, by index */
     apr_array_header_t *servers; /* server_rec *, the main one first, then in the order written */
     apr_array_header_t *drafts;
     apr_array_header_t *sections; /* draft_t * that are <AcmeCertificate> */
@@ -194,53 +187,123 @@ static apr_array_header_t *contacts_of(form_t *form, const apr_array_header_t *a
     return out;
 }
 
-/* near: the section's settings (or the certificate's), far: the next outer ones, may be NULL. */
-static acme_ca_t *ca_make(form_t *form, const char *name, const char *url,
-                          const acmod_settings_t *near, const acmod_settings_t *far)
-{
+/* What is said of a CA, the nearest context first: by which it is told from others. */
+typedef struct {
     const apr_array_header_t *args[ACMOD_DIRECTIVES];
-    const char *key = apr_pstrcat(form->ptemp, url, "\n", NULL);
-    acme_ca_t *ca;
+} ca_args_t;
+
+/* NULL: not written, or none. */
+static const char *ca_arg(const ca_args_t *said, acmod_directive_t which, int i)
+{
+    const apr_array_header_t *args = said->args[which];
+    const char *text = args && i < args->nelts ? APR_ARRAY_IDX(args, i, const char *) : NULL;
+
+    return text && acme_ascii_casecmp(text, "none") == 0 ? NULL : text;
+}
+
+static const char *ca_key(form_t *form, const ca_args_t *said, const char *url)
+{
+    static const acmod_directive_t counted[] = {
+        ACMOD_AcmeEmail, ACMOD_AcmeTermsOfService, ACMOD_AcmeAuthPath, ACMOD_AcmeAccountKeyType,
+        ACMOD_AcmeCAFile, ACMOD_AcmeExternalAccount, ACMOD_AcmeProxy, ACMOD_AcmeOrderRate,
+    };
+    const char *key = url;
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
+        const apr_array_header_t *args = said->args[counted[i]];
+
+        key = apr_pstrcat(form->ptemp, key, "\n",
+                          args ? apr_array_pstrcat(form->ptemp, args, ' ') : "", NULL);
+    }
+    return key;
+}
+
+/* One word: a file, that root reads later. */
+static void ca_external(form_t *form, acme_ca_t *ca, const ca_args_t *said)
+{
+    const char *first = ca_arg(said, ACMOD_AcmeExternalAccount, 0);
+    const char *hmac = ca_arg(said, ACMOD_AcmeExternalAccount, 1);
+    acme_external_t external;
+
+    if (first && !hmac) {
+        ca->eab_file = path_of(form, first);
+    }
+    else if (first
+             && acme_external_form(&external, first, hmac,
+                                   ca_arg(said, ACMOD_AcmeExternalAccount, 2), form->pool, NULL)
+                    == ACME_OK) {
+        ca->eab_kid = external.kid;
+        ca->eab_key = external.key;
+        ca->eab_key_len = external.key_len;
+        ca->eab_alg = external.alg;
+    }
+}
+
+static void ca_fill(form_t *form, acme_ca_t *ca, const ca_args_t *said)
+{
+    const acme_known_ca_t *known = acme_known_ca_at(ca->directory_url);
+    const char *key_type = ca_arg(said, ACMOD_AcmeAccountKeyType, 0);
+    const char *auth_path = ca_arg(said, ACMOD_AcmeAuthPath, 0);
+
+    ca->ca_file = path_of(form, ca_arg(said, ACMOD_AcmeCAFile, 0));
+    ca->proxy = ca_arg(said, ACMOD_AcmeProxy, 0);
+    ca->proxy_file = path_of(form, ca_arg(said, ACMOD_AcmeProxy, 1));
+    ca->contacts = contacts_of(form, said->args[ACMOD_AcmeEmail]);
+    ca->terms_agreed = ca_arg(said, ACMOD_AcmeTermsOfService, 0) != NULL;
+    ca->terms_needed = known && known->terms;
+    ca->eab_needed = known ? known->external : NULL;
+    ca_external(form, ca, said);
+    if (key_type) {
+        acme_key_type_parse(&ca->account_key_type, key_type);
+    }
+    ca->auth_path = auth_path ? path_of(form, auth_path)
+                    : acme_account_path(form->conf->store_dir, ca->directory_url, form->pool);
+    ca_rate(ca, ca_arg(said, ACMOD_AcmeOrderRate, 0));
+}
+
+/* What its account will need and does not have. */
+static void ca_remarks(form_t *form, const acme_ca_t *ca)
+{
+    if (!ca->terms_agreed && (ca->terms_needed || !ca->ca_file)) {
+        remark(form, APLOG_WARNING, "AC0112", NULL, "CA %s: its terms are not agreed to; %s "
+               "without \"AcmeTermsOfService accepted\"", ca->name,
+               ca->terms_needed ? "no account is registered there and it gets no request"
+                                : "public CAs refuse orders");
+    }
+    if (ca->eab_needed && !ca->eab_kid && !ca->eab_file) {
+        remark(form, APLOG_WARNING, "AC0149", NULL,
+               "CA %s: it registers accounts only with an external account and gets no request "
+               "without; wanted: AcmeExternalAccount with what %s gives you", ca->name,
+               ca->eab_needed);
+    }
+}
+
+/* near: the section's settings (or the certificate's), far: the next outer ones, may be NULL. */
+static void ca_said(ca_args_t *said, const acmod_settings_t *near, const acmod_settings_t *far)
+{
     int i;
 
     for (i = 0; i < ACMOD_DIRECTIVES; i++) {
-        args[i] = near->value[i].args || !far ? near->value[i].args : far->value[i].args;
+        said->args[i] = near->value[i].args || !far ? near->value[i].args : far->value[i].args;
     }
-#define ARG(which) (args[which] ? APR_ARRAY_IDX(args[which], 0, const char *) : NULL)
-#define KEY(which) \
-    (args[which] ? apr_array_pstrcat(form->ptemp, args[which], ' ') : "")
-    key = apr_pstrcat(form->ptemp, key, KEY(ACMOD_AcmeEmail), "\n", KEY(ACMOD_AcmeTermsOfService),
-                      "\n", KEY(ACMOD_AcmeAuthPath), "\n", KEY(ACMOD_AcmeAccountKeyType), "\n",
-                      KEY(ACMOD_AcmeCAFile), "\n", KEY(ACMOD_AcmeOrderRate), NULL);
-    ca = apr_hash_get(form->ca_by_key, key, APR_HASH_KEY_STRING);
+}
+
+static acme_ca_t *ca_make(form_t *form, const char *name, const char *url, const ca_args_t *said)
+{
+    const char *key = ca_key(form, said, url);
+    acme_ca_t *ca = apr_hash_get(form->ca_by_key, key, APR_HASH_KEY_STRING);
+
     if (ca) {
         return ca;
     }
     ca = apr_pcalloc(form->pool, sizeof(*ca));
     ca->name = name;
     ca->directory_url = url;
-    ca->ca_file = ARG(ACMOD_AcmeCAFile) && acme_ascii_casecmp(ARG(ACMOD_AcmeCAFile), "none") != 0
-                  ? path_of(form, ARG(ACMOD_AcmeCAFile)) : NULL;
-    ca->contacts = contacts_of(form, args[ACMOD_AcmeEmail]);
-    ca->terms_agreed = ARG(ACMOD_AcmeTermsOfService)
-                       && acme_ascii_casecmp(ARG(ACMOD_AcmeTermsOfService), "accepted") == 0;
-    if (ARG(ACMOD_AcmeAccountKeyType)) {
-        acme_key_type_parse(&ca->account_key_type, ARG(ACMOD_AcmeAccountKeyType));
-    }
-    ca->auth_path = ARG(ACMOD_AcmeAuthPath)
-                        ? path_of(form, ARG(ACMOD_AcmeAuthPath))
-                        : acme_account_path(form->conf->store_dir, url, form->pool);
-    ca_rate(ca, ARG(ACMOD_AcmeOrderRate));
-#undef ARG
-#undef KEY
+    ca_fill(form, ca, said);
     ca->index = form->conf->cas->nelts;
     APR_ARRAY_PUSH(form->conf->cas, acme_ca_t *) = ca;
     apr_hash_set(form->ca_by_key, key, APR_HASH_KEY_STRING, ca);
-    if (!ca->terms_agreed && !ca->ca_file) {
-        remark(form, APLOG_WARNING, "AC0112", NULL,
-               "CA %s: its terms are not agreed to; public CAs refuse orders without "
-               "\"AcmeTermsOfService accepted\"", ca->name);
-    }
     return ca;
 }
 
@@ -261,14 +324,79 @@ static const acmod_settings_t *ca_section(form_t *form, const char *name)
 
 static const char *known_url(const char *name)
 {
-    apr_size_t i;
+    const acme_known_ca_t *known = acme_known_ca_named(name);
 
-    for (i = 0; i < sizeof(known_cas) / sizeof(known_cas[0]); i++) {
-        if (acme_ascii_casecmp(known_cas[i].name, name) == 0) {
-            return known_cas[i].url;
-        }
+    return known ? known->directory_url : NULL;
+}
+
+static const char *known_names(form_t *form)
+{
+    const char *names = "";
+    int i;
+
+    for (i = 0; acme_known_ca(i); i++) {
+        names = apr_pstrcat(form->ptemp, names, i ? ", " : "", acme_known_ca(i)->name, NULL);
     }
-    return NULL;
+    return names;
+}
+
+/* A key of its own, whatever its name would be: the account at the staging is another one. */
+static void staging_key(form_t *form, acme_ca_t *staging, const acme_ca_t *ca)
+{
+    apr_size_t len = strlen(ca->auth_path);
+    int jwk = len > 4 && strcmp(ca->auth_path + len - 4, ".jwk") == 0;
+
+    if (strcmp(staging->auth_path, ca->auth_path) == 0) {
+        staging->auth_path = apr_pstrcat(form->pool,
+                                         apr_pstrmemdup(form->ptemp, ca->auth_path,
+                                                        len - (jwk ? 4 : 0)),
+                                         "-staging", jwk ? ".jwk" : "", NULL);
+    }
+}
+
+/* The staging of a CA is the section, or the known CA, of its name with -staging behind it. */
+static void ca_staging(form_t *form, acme_ca_t *ca, const ca_args_t *said)
+{
+    const acme_known_ca_t *known = acme_known_ca_at(ca->directory_url);
+    const char *name = apr_pstrcat(form->pool, strstr(ca->name, "://") && known ? known->name
+                                                                              : ca->name,
+                                   "-staging", NULL);
+    const acmod_settings_t *section = ca_section(form, name);
+    const char *url = known_url(name);
+    ca_args_t theirs = *said;
+    acme_ca_t *staging;
+
+    if (section) {
+        url = acmod_arg(section, ACMOD_AcmeDirectoryURL, url);
+        ca_said(&theirs, section, &acmod_server(form->base)->settings);
+    }
+    if (ca->staging || !url || !strstr(url, "://")
+        || strcmp(url, ca->directory_url) == 0) {
+        return;
+    }
+    if (!section || !section->value[ACMOD_AcmeExternalAccount].args) {
+        theirs.args[ACMOD_AcmeExternalAccount] = NULL; /* it is good at the one CA only */
+    }
+    staging = ca_make(form, section ? section->label : name, url, &theirs);
+    staging_key(form, staging, ca);
+    ca->staging = staging;
+}
+
+/* One that is asked for by name. */
+static acme_ca_t *ca_wanted(form_t *form, const char *name, const char *url,
+                            const acmod_settings_t *near, const acmod_settings_t *far)
+{
+    ca_args_t said;
+    acme_ca_t *ca;
+
+    ca_said(&said, near, far);
+    ca = ca_make(form, name, url, &said);
+    if (!apr_hash_get(form->ca_told, &ca->index, sizeof(ca->index))) {
+        apr_hash_set(form->ca_told, &ca->index, sizeof(ca->index), ca);
+        ca_remarks(form, ca);
+    }
+    ca_staging(form, ca, &said);
+    return ca;
 }
 
 static void draft_ca(form_t *form, draft_t *draft, apr_array_header_t *cas, const char *name)
@@ -285,19 +413,26 @@ static void draft_ca(form_t *form, draft_t *draft, apr_array_header_t *cas, cons
                         section->where);
             return;
         }
-        APR_ARRAY_PUSH(cas, acme_ca_t *) = ca_make(form, section->label, url, section, flat);
+        APR_ARRAY_PUSH(cas, acme_ca_t *) = ca_wanted(form, section->label, url, section, flat);
         return;
     }
     if (!url) {
         draft_error(draft, form, "AcmeDirectoryURL: there is no <AcmeCA %s>, and it is not one of "
-                    "the known names (letsencrypt, letsencrypt-staging)%s%s", name,
+                    "the known names (%s)%s%s", name, known_names(form),
                     value_of(draft, ACMOD_AcmeDirectoryURL)->where ? ", " : "",
                     value_of(draft, ACMOD_AcmeDirectoryURL)->where
                     ? value_of(draft, ACMOD_AcmeDirectoryURL)->where : "");
         return;
     }
-    APR_ARRAY_PUSH(cas, acme_ca_t *) = ca_make(form, name, url, draft->settings,
-                                               draft->outer);
+    APR_ARRAY_PUSH(cas, acme_ca_t *) = ca_wanted(form, name, url, draft->settings, draft->outer);
+}
+
+static int is_staging(const char *name)
+{
+    const acme_known_ca_t *known = strstr(name, "://") ? acme_known_ca_at(name)
+                                                       : acme_known_ca_named(name);
+
+    return known ? known->staging : strstr(name, "staging") != NULL;
 }
 
 static apr_array_header_t *draft_cas(form_t *form, draft_t *draft)
@@ -309,7 +444,7 @@ static apr_array_header_t *draft_cas(form_t *form, draft_t *draft)
     for (i = 0; args && i < args->nelts; i++) {
         const char *name = APR_ARRAY_IDX(args, i, const char *);
 
-        if (args->nelts > 1 && strstr(name, "staging")) {
+        if (args->nelts > 1 && is_staging(name)) {
             draft_error(draft, form,
                         "AcmeDirectoryURL: the staging CA %s cannot stand in a list with "
                         "others, %s",
@@ -322,6 +457,15 @@ static apr_array_header_t *draft_cas(form_t *form, draft_t *draft)
         draft_ca(form, draft, cas, "letsencrypt");
     }
     return cas;
+}
+
+/* May the CA know names that no public one does? */
+static int is_private(form_t *form, const char *name)
+{
+    const acmod_settings_t *section = ca_section(form, name);
+    const char *url = section ? acmod_arg(section, ACMOD_AcmeDirectoryURL, known_url(name)) : NULL;
+
+    return url && !acme_known_ca_at(url);
 }
 
 /* ---- names ---- */
@@ -360,7 +504,7 @@ static void add_name(form_t *form, draft_t *draft, const char *text, const char 
     else {
         const char *directory = text_of(draft, ACMOD_AcmeDirectoryURL, "letsencrypt");
         int private = text_of(draft, ACMOD_AcmeCAFile, NULL)
-                      || (directory && ca_section(form, directory));
+                      || (directory && is_private(form, directory));
 
         why = acme_name_uncertifiable(name, kind, !private);
     }
@@ -546,6 +690,7 @@ static void compare_settings(form_t *form, draft_t *draft, const acmod_settings_
         const acmod_value_t *b = &other->value[i];
         const char *x = a->args ? apr_array_pstrcat(form->ptemp, a->args, ' ') : "";
         const char *y = b->args ? apr_array_pstrcat(form->ptemp, b->args, ' ') : "";
+        const char *hidden = acmod_directive_secret((acmod_directive_t)i) ? "(not shown)" : NULL;
 
         if (i == ACMOD_AcmeNames || i == ACMOD_AcmeEngine || i == ACMOD_AcmeUse
             || i == ACMOD_AcmePlaceholder || i == ACMOD_AcmeCommonName || strcmp(x, y) == 0
@@ -557,8 +702,10 @@ static void compare_settings(form_t *form, draft_t *draft, const acmod_settings_
         draft_error(draft, form,
                     "%s differs between vhosts that share the certificate: \"%s\" (%s) "
                     "and \"%s\" (%s)",
-                    acmod_directive_name((acmod_directive_t)i), *x ? x : "default",
-                    a->where ? a->where : draft->where, *y ? y : "default",
+                    acmod_directive_name((acmod_directive_t)i),
+                    *x ? hidden ? hidden : x : "default",
+                    a->where ? a->where : draft->where,
+                    *y ? hidden ? hidden : y : "default",
                     b->where ? b->where : where);
     }
 }
@@ -1330,6 +1477,7 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     form.real_dirs = apr_hash_make(ptemp);
     form.covering = apr_hash_make(ptemp);
     form.ca_by_key = apr_hash_make(ptemp);
+    form.ca_told = apr_hash_make(ptemp);
     form.drafts = apr_array_make(ptemp, 16, sizeof(draft_t *));
     form.sections = apr_array_make(ptemp, 4, sizeof(draft_t *));
     conf->cas = apr_array_make(pconf, 2, sizeof(acme_ca_t *));

@@ -101,6 +101,7 @@ static void manager_conf(acme_manager_conf_t *conf, acmod_run_t *run, apr_pool_t
     }
     for (i = 0; i < m; i++) {
         accounts[i].ca = run->accounts[i].ca;
+        accounts[i].row = run->account_rows[i];
         accounts[i].account_id = run->accounts[i].id;
         accounts[i].jwk = run->accounts[i].jwk;
         accounts[i].trouble = run->accounts[i].trouble;

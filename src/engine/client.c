@@ -60,8 +60,22 @@ static acme_rv_t append(acme_client_t *client, acme_record_type_t type, const ch
 {
     acme_store_t *store = client->conf.store;
 
+    if (client->conf.rehearsal) {
+        return ACME_OK;
+    }
     return store->append(store, client->conf.spec->id, type, payload, len, now_of(client),
                          client->scratch, err);
+}
+
+static acme_rv_t load(acme_record_set_t *set, acme_client_t *client, acme_error_t *err)
+{
+    acme_store_t *store = client->conf.store;
+
+    if (client->conf.rehearsal) {
+        memset(set, 0, sizeof(*set));
+        return ACME_OK;
+    }
+    return store->load(store, set, client->conf.spec->id, client->scratch, err);
 }
 
 static void tell(acme_client_t *client, const char *state)
@@ -200,7 +214,7 @@ acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf
     client->challenge = "";
     client->started = acme_net_now();
     apr_pool_create(&client->scratch, pool);
-    if (conf->store->load(conf->store, &set, conf->spec->id, client->scratch, err) != ACME_OK) {
+    if (load(&set, client, err) != ACME_OK) {
         return ACME_FAIL;
     }
     if (resume(client, &set, types, n_types) != ACME_OK) {
@@ -291,7 +305,7 @@ static acme_rv_t act_key(acme_client_t *client, const acme_plan_t *plan, acme_ev
 
     (void)plan;
     (void)until;
-    if (conf->store->load(conf->store, &set, conf->spec->id, client->scratch, err) != ACME_OK) {
+    if (load(&set, client, err) != ACME_OK) {
         return ACME_FAIL;
     }
     if ((!key_pending(&set) && !(conf->spec->key_reuse && set.present[ACME_REC_KEY]))
@@ -654,6 +668,9 @@ static acme_rv_t act_store(acme_client_t *client, const acme_plan_t *plan, acme_
     if (client->chain == NULL) {
         if (check(client, err) != ACME_OK) {
             return ACME_FAIL;
+        }
+        if (client->conf.rehearsal) {
+            return ACME_OK;
         }
         log_obtained(client);
     }

@@ -10,6 +10,8 @@
 typedef struct {
     const acme_spec_t *spec;
     const acme_ca_t *ca;          /* whose session it is */
+    int rehearsal;                /* at a CA's staging: the order is gone through, nothing of it is
+                                   * recorded, kept or published; no recorded one is resumed */
     int row;                      /* of the board, -1: none */
     acme_session_t *session;
     acme_store_t *store;

@@ -65,6 +65,7 @@ typedef enum { CA_UNKNOWN = 0, CA_ASKED, CA_ANSWERS } ca_state_t;
 
 typedef struct {
     acme_session_t *session; /* NULL: no usable account */
+    const char *trouble;     /* what its account needs and has not, or NULL */
     apr_pool_t *pool;
     ca_state_t state;
     int running;
@@ -512,9 +513,31 @@ static ca_t *ca_state_of(acme_manager_t *m, const acme_ca_t *ca)
     return ca->index >= 0 && ca->index < m->conf.n_accounts ? &m->cas[ca->index] : NULL;
 }
 
+/* Whom the next attempt goes to after this history: the CA itself, or its staging. Also whom the
+ * one under way does, as the history changes at its end only. */
+static const acme_ca_t *target_after(acme_manager_t *m, const job_t *job,
+                                     const acme_attempt_t *attempt)
+{
+    const acme_ca_t *ca = ca_at(job, job->ca);
+    const ca_t *staging = ca->staging != NULL ? ca_state_of(m, ca->staging) : NULL;
+
+    return staging != NULL && staging->session != NULL && acme_policy_rehearse(attempt)
+           ? ca->staging : ca;
+}
+
+static const acme_ca_t *target_of(acme_manager_t *m, const job_t *job)
+{
+    return target_after(m, job, &job->attempt);
+}
+
+static int is_rehearsal(acme_manager_t *m, const job_t *job)
+{
+    return target_of(m, job) != ca_at(job, job->ca);
+}
+
 static ca_t *ca_of(acme_manager_t *m, const job_t *job)
 {
-    return ca_state_of(m, ca_at(job, job->ca));
+    return ca_state_of(m, target_of(m, job));
 }
 
 static int usable_cas(acme_manager_t *m, const job_t *job)
@@ -572,10 +595,10 @@ static failover_t failover_class(const acme_error_t *err)
     case ACME_E_HTTP:
     case ACME_E_PROTOCOL:
     case ACME_E_PROBLEM:
+    case ACME_E_CONFIG: /* of the account, or of the way to the CA */
         return FAILOVER_COUNTED;
     case ACME_E_NONE:
     case ACME_E_INTERNAL:
-    case ACME_E_CONFIG:
     case ACME_E_SYSTEM:
     case ACME_E_CHALLENGE: /* the next CA sees the same DNS */
     case ACME_E_CERTIFICATE:
@@ -590,7 +613,7 @@ static failover_t failover_class(const acme_error_t *err)
 static int counted_kind(const char *kind)
 {
     static const acme_error_kind_t counted[] = {
-        ACME_E_NETWORK, ACME_E_TLS, ACME_E_HTTP, ACME_E_PROTOCOL, ACME_E_PROBLEM
+        ACME_E_NETWORK, ACME_E_TLS, ACME_E_HTTP, ACME_E_PROTOCOL, ACME_E_PROBLEM, ACME_E_CONFIG
     };
     apr_size_t i;
 
@@ -645,7 +668,13 @@ static apr_int64_t next_ca(acme_manager_t *m, job_t *job, acme_error_t *err, apr
         }
         return failures;
     }
-    return failures < (apr_int64_t)failover_after(job) * n ? job->ca_failures : failures;
+    if (failures >= (apr_int64_t)failover_after(job) * n) {
+        return failures;
+    }
+    if (class == FAILOVER_COUNTED) {
+        err->retry = ACME_RETRY_LADDER; /* what would wait long here need not do so elsewhere */
+    }
+    return job->ca_failures;
 }
 
 /* ---- deciding ---- */
@@ -653,6 +682,7 @@ static apr_int64_t next_ca(acme_manager_t *m, job_t *job, acme_error_t *err, apr
 static const char *trouble_of(acme_manager_t *m, const job_t *job)
 {
     const acme_ca_t *ca;
+    const char *trouble;
 
     if (job->conf->spec->error != NULL) {
         return job->conf->spec->error;
@@ -667,10 +697,12 @@ static const char *trouble_of(acme_manager_t *m, const job_t *job)
         return NULL;
     }
     ca = ca_at(job, 0);
-    return ca->index >= 0 && ca->index < m->conf.n_accounts
-                   && m->conf.accounts[ca->index].trouble != NULL
-               ? m->conf.accounts[ca->index].trouble
-               : "no CA of it has a usable account key";
+    trouble = ca->index >= 0 && ca->index < m->conf.n_accounts
+              ? m->conf.accounts[ca->index].trouble : NULL;
+    if (trouble == NULL && ca_state_of(m, ca) != NULL) {
+        trouble = ca_state_of(m, ca)->trouble;
+    }
+    return trouble != NULL ? trouble : "no CA of it has a usable account key";
 }
 
 static void show(acme_manager_t *m, job_t *job, const char *state)
@@ -817,7 +849,8 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
 
     memset(&conf, 0, sizeof(conf));
     conf.spec = job->conf->spec;
-    conf.ca = ca_at(job, job->ca);
+    conf.ca = target_of(m, job);
+    conf.rehearsal = is_rehearsal(m, job);
     apr_cpystrn(job->status->ca, conf.ca->directory_url, sizeof(job->status->ca));
     conf.row = job->conf->row;
     conf.session = ca->session;
@@ -859,7 +892,12 @@ static acme_rv_t begin_attempt(acme_manager_t *m, job_t *job, ca_t *ca, apr_time
     job->forced = 0;
     tell_renewing(m, job, ca_at(job, job->ca));
     acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0726", job->conf->spec->label, "ordering from %s: %s",
-             ca_at(job, job->ca)->name, job->decision.why != NULL ? job->decision.why : "");
+             target_of(m, job)->name, job->decision.why != NULL ? job->decision.why : "");
+    if (is_rehearsal(m, job)) {
+        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0362", job->conf->spec->label,
+                 "%s could not validate it: this try goes to its staging, %s",
+                 ca_at(job, job->ca)->name, target_of(m, job)->name);
+    }
     if (acme_session_ready(ca->session, job->pool, err) != ACME_OK) {
         return ACME_FAIL;
     }
@@ -900,7 +938,7 @@ static void log_failure(acme_manager_t *m, const job_t *job, const acme_error_t 
                         const acme_attempt_t *attempt, const acme_ca_t *ca)
 {
     acme_log_level_t level = err->retry == ACME_RETRY_HUMAN ? ACME_LOG_ERR : ACME_LOG_WARNING;
-    const acme_ca_t *next = ca_at(job, job->ca);
+    const acme_ca_t *next = target_after(m, job, attempt);
     apr_size_t step_len = strlen(attempt->step);
     char when[ACME_TIME_TEXT];
     int named = strncmp(err->text, attempt->step, step_len) == 0 && err->text[step_len] == ':';
@@ -925,7 +963,7 @@ static void log_rest(acme_manager_t *m, const job_t *job, ca_t *ca)
     pthread_mutex_unlock(&m->mutex);
     if (news) {
         acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0702", job->conf->spec->label,
-                 "%s asks for a rest: no new order there before %s", ca_at(job, job->ca)->name,
+                 "%s asks for a rest: no new order there before %s", target_of(m, job)->name,
                  acme_time_format(when, until));
     }
 }
@@ -948,13 +986,16 @@ static void honour_wish(acme_manager_t *m, job_t *job)
 static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *cause)
 {
     const acme_client_t *client = job->client;
-    const acme_ca_t *tried = ca_at(job, job->ca);
+    const acme_ca_t *tried = target_of(m, job);
+    int rehearsal = is_rehearsal(m, job);
     acme_error_t err = *cause;
     acme_attempt_t attempt;
     apr_int64_t place;
 
     memset(&attempt, 0, sizeof(attempt));
     attempt.failures = job->attempt.failures + 1;
+    attempt.validations = job->attempt.validations;
+    acme_attempt_failed(&attempt, err.kind == ACME_E_CHALLENGE, rehearsal);
     attempt.last = now_of(m);
     attempt.kind = acme_error_kind_name(err.kind);
     attempt.problem = err.problem;
@@ -964,13 +1005,29 @@ static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *
     attempt.why = job->decision.why;
     attempt.digest = job->digest;
     log_rest(m, job, ca);
-    place = next_ca(m, job, &err, attempt.failures);
+    place = rehearsal ? attempt.failures : next_ca(m, job, &err, attempt.failures);
     attempt.not_before = whole_second_after(
         acme_backoff_next(attempt.last, place, &err, lifetime_of(&job->facts), random_of(m)));
     record_attempt(m, job, &attempt);
     honour_wish(m, job);
     log_failure(m, job, cause, &attempt, tried);
     tell_failed(m, job, &attempt, tried);
+    remember(job, &job->facts, &job->issued, &attempt);
+    end_attempt(job);
+}
+
+/* It would be validated: the next try goes to the CA itself, at once. */
+static void rehearsed(acme_manager_t *m, job_t *job)
+{
+    acme_attempt_t attempt = job->attempt;
+
+    note_proof(m, acme_client_order(job->client)->challenge_used, 1, now_of(m));
+    acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0363", job->conf->spec->label,
+             "%s validates it: the next try goes to %s", target_of(m, job)->name,
+             ca_at(job, job->ca)->name);
+    acme_attempt_rehearsed(&attempt);
+    attempt.not_before = attempt.last;
+    record_attempt(m, job, &attempt);
     remember(job, &job->facts, &job->issued, &attempt);
     end_attempt(job);
 }
@@ -1039,7 +1096,10 @@ static void work_on(outcome_t *o, acme_manager_t *m, job_t *job, ca_t *ca)
     if (o->rv == ACME_OK) {
         o->rv = acme_client_run(job->client, &o->until, &o->err);
     }
-    if (o->rv == ACME_OK) {
+    if (o->rv == ACME_OK && is_rehearsal(m, job)) {
+        rehearsed(m, job);
+    }
+    else if (o->rv == ACME_OK) {
         succeeded(m, job);
     }
     else if (o->rv == ACME_FAIL && o->err.kind != ACME_E_STOPPED) {
@@ -1494,10 +1554,13 @@ static acme_rv_t make_session(acme_manager_t *m, int i, acme_error_t *err)
     }
     transport.ca_file = account->ca->ca_file;
     transport.proxy = account->ca->proxy;
+    transport.proxy_user = account->ca->proxy_user;
     transport.user_agent = m->conf.user_agent;
     conf.ca = account->ca;
     conf.account_id = account->account_id;
     conf.store = m->conf.store;
+    conf.board = m->conf.board;
+    conf.row = account->row;
     conf.log = m->conf.log;
     conf.transport = acme_transport_create(&transport, ca->pool);
     conf.stop = &m->stop;
@@ -1506,10 +1569,28 @@ static acme_rv_t make_session(acme_manager_t *m, int i, acme_error_t *err)
     return acme_session_create(&ca->session, &conf, ca->pool, err);
 }
 
+/* A CA whose account needs what it has not is not even asked. A staging nobody asked for is left
+ * out without a word. */
+static void check_session(acme_manager_t *m, int i)
+{
+    ca_t *ca = &m->cas[i];
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    if (ca->session == NULL || acme_session_possible(ca->session, &err) == ACME_OK) {
+        return;
+    }
+    ca->session = NULL;
+    ca->trouble = apr_pstrdup(ca->pool, err.text);
+    if (ca->wanted) {
+        acme_log(m->conf.log, ACME_LOG_ERR, err.code, NULL, "%s", err.text);
+    }
+}
+
 static void make_sessions(acme_manager_t *m)
 {
     acme_error_t err;
-    int i, k;
+    int i;
 
     for (i = 0; i < m->conf.n_accounts; i++) {
         acme_error_clear(&err);
@@ -1518,7 +1599,14 @@ static void make_sessions(acme_manager_t *m)
             acme_log(m->conf.log, ACME_LOG_ERR, "AC0715", NULL, "%s: %s",
                      m->conf.accounts[i].ca->name, err.text);
         }
+        check_session(m, i);
     }
+}
+
+static void want_cas(acme_manager_t *m)
+{
+    int i, k;
+
     for (i = 0; i < m->conf.n_jobs; i++) {
         for (k = 0; k < m->jobs[i].conf->spec->cas->nelts; k++) {
             ca_t *ca = ca_state_of(m, ca_at(&m->jobs[i], k));
@@ -1640,6 +1728,7 @@ acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *c
     if (make_notify(m, err) != ACME_OK) {
         return ACME_FAIL;
     }
+    want_cas(m);
     make_sessions(m);
     *out = m;
     return ACME_OK;

@@ -22,6 +22,7 @@ typedef struct {
 
 typedef struct {
     const acme_ca_t *ca;
+    int row;                      /* of the account, -1: none */
     const char *account_id;
     const char *jwk;              /* private key text, NULL: unusable */
     const char *trouble;

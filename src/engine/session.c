@@ -2,6 +2,7 @@
 #include "engine/session.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <apr_strings.h>
 #include <apr_thread_cond.h>
@@ -51,11 +52,14 @@ struct acme_session_t {
     int contacts_sent;              /* tried once, whatever came of it */
     int missing;                    /* the CA does not know the present kid */
     int restoring;
+    int asked;                      /* newAccount may have been sent, its answer is not known */
     apr_time_t restored, paused, skew_told;
     nonce_t nonce[NONCES];
     int n_nonces;
     apr_time_t *order;              /* ring of the newest orders */
     int n_orders, order_at, order_room;
+    int n_noted;                    /* since one was noted on the board */
+    apr_time_t rate_told;
 };
 
 typedef struct {
@@ -103,6 +107,7 @@ static const char *record_payload(const acme_session_t *s, apr_pool_t *pool)
     if (s->kid && s->orders) {
         acme_json_set_string(json, "orders", s->orders);
     }
+    acme_json_set_int(json, "asked", s->asked);
     acme_json_set_int(json, "restored", apr_time_sec(s->restored));
     acme_json_set_int(json, "paused", apr_time_sec(s->paused));
     return acme_json_dump(json, pool);
@@ -179,12 +184,14 @@ static void record_directory(acme_session_t *s, const acme_json_t *json, apr_tim
 static void record_account(acme_session_t *s, const acme_json_t *json)
 {
     const char *key = NULL, *contacts = NULL;
+    apr_int64_t asked = 0;
 
     if (acme_json_get_string(&key, json, "key", ACME_JSON_OPTIONAL, NULL) != ACME_OK || !key
         || strcmp(key, s->thumbprint)) {
         return; /* an account belongs to its key */
     }
     s->kid = record_url(json, "kid", s->pool);
+    s->asked = !s->kid && acme_json_get_int(&asked, json, "asked", 0, NULL) == ACME_OK && asked;
     s->orders = record_url(json, "orders", s->pool);
     if (acme_json_get_string(&contacts, json, "contacts", ACME_JSON_OPTIONAL, NULL) == ACME_OK
         && contacts) {
@@ -251,6 +258,70 @@ static void contacts_digest(char out[ACME_SHA256_HEX], const apr_array_header_t 
     acme_sha256_hex(out, all, strlen(all));
 }
 
+/* So many orders are one moment on the board. */
+static int rate_step(const acme_session_t *s)
+{
+    int count = s->conf.ca->order_rate_count;
+
+    count = count > RATE_MAX ? RATE_MAX : count;
+    return (count + ACME_BOARD_ORDERS - 1) / ACME_BOARD_ORDERS;
+}
+
+static void rate_push(acme_session_t *s, apr_time_t when)
+{
+    s->order[s->order_at] = when;
+    s->order_at = (s->order_at + 1) % s->order_room;
+    s->n_orders += s->n_orders < s->order_room;
+}
+
+static int by_second(const void *a, const void *b)
+{
+    apr_uint32_t x = *(const apr_uint32_t *)a, y = *(const apr_uint32_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* What former owners placed, the oldest first. What cannot be is left out. */
+static void rate_inherit(acme_session_t *s)
+{
+    apr_uint32_t seconds[ACME_BOARD_ORDERS];
+    apr_time_t now = now_of(s);
+    int i, k;
+
+    for (i = 0; i < ACME_BOARD_ORDERS; i++) {
+        seconds[i] = acme_board_order_at(s->conf.board, s->conf.row, i);
+    }
+    qsort(seconds, ACME_BOARD_ORDERS, sizeof(seconds[0]), by_second);
+    for (i = 0; i < ACME_BOARD_ORDERS; i++) {
+        apr_time_t when = apr_time_from_sec((apr_int64_t)seconds[i]);
+
+        for (k = 0; seconds[i] > 0 && when <= now && k < rate_step(s); k++) {
+            rate_push(s, when);
+        }
+    }
+}
+
+/* Under the mutex. The oldest moment makes room. */
+static void rate_note(acme_session_t *s, apr_time_t now)
+{
+    apr_uint32_t oldest = APR_UINT32_MAX;
+    int i, place = 0;
+
+    if (s->conf.board == NULL || s->conf.row < 0 || ++s->n_noted < rate_step(s)) {
+        return;
+    }
+    s->n_noted = 0;
+    for (i = 0; i < ACME_BOARD_ORDERS; i++) {
+        apr_uint32_t second = acme_board_order_at(s->conf.board, s->conf.row, i);
+
+        if (second < oldest) {
+            oldest = second;
+            place = i;
+        }
+    }
+    acme_board_order_note(s->conf.board, s->conf.row, place, (apr_uint32_t)apr_time_sec(now));
+}
+
 static void rate_init(acme_session_t *s)
 {
     int count = s->conf.ca->order_rate_count;
@@ -260,6 +331,9 @@ static void rate_init(acme_session_t *s)
     }
     s->order_room = count < BURST ? BURST : count > RATE_MAX ? RATE_MAX : count;
     s->order = apr_pcalloc(s->pool, (apr_size_t)s->order_room * sizeof(s->order[0]));
+    if (s->conf.board != NULL && s->conf.row >= 0) {
+        rate_inherit(s);
+    }
 }
 
 acme_rv_t acme_session_create(acme_session_t **out, const acme_session_conf_t *conf,
@@ -811,28 +885,42 @@ acme_rv_t acme_session_post(acme_http_response_t **out, acme_session_t *session,
 
 static acme_rv_t eab_wanted(acme_session_t *s, const acme_error_t *cause, acme_error_t *err)
 {
+    const char *page = s->conf.ca->eab_needed;
+
     return refine(err, cause, ACME_RETRY_HUMAN, "AC0309",
-                  "%s: the CA registers accounts only with an external account, which cannot be "
-                  "configured yet%s%s", ca_name(s), cause ? ": " : "",
-                  cause ? cause->text : "");
+                  "%s: the CA registers accounts only with an external account: set "
+                  "AcmeExternalAccount to what %s gives you%s%s", ca_name(s),
+                  page ? page : "its operator", cause ? ": " : "", cause ? cause->text : "");
 }
 
-/* What would be refused anyway is not even asked. */
-static acme_rv_t account_possible(acme_session_t *s, acme_error_t *err)
+/* What would be refused anyway is not even asked. directory NULL: by what is known without it. */
+static acme_rv_t account_possible(acme_session_t *s, const acme_directory_t *directory,
+                                  acme_error_t *err)
 {
-    const acme_directory_t *directory = acme_session_directory(s);
     const acme_ca_t *ca = s->conf.ca;
+    const char *terms = directory ? directory->terms_of_service
+                        : ca->terms_needed ? "them" : NULL;
 
-    if (directory->terms_of_service && !ca->terms_agreed) {
+    if (terms && !ca->terms_agreed) {
         return refine(err, NULL, ACME_RETRY_HUMAN, "AC0376",
                       "%s: the CA has terms of service: read %s and set "
-                      "\"AcmeTermsOfService accepted\"", ca_name(s),
-                      directory->terms_of_service);
+                      "\"AcmeTermsOfService accepted\"", ca_name(s), terms);
     }
-    if (directory->external_account_required && !ca->eab_kid) {
+    if (ca->eab_trouble) {
+        return refine(err, NULL, ACME_RETRY_HUMAN, "AC0226",
+                      "%s: no account is registered without the external account: %s", ca_name(s),
+                      ca->eab_trouble);
+    }
+    if ((directory ? directory->external_account_required : ca->eab_needed != NULL)
+        && !ca->eab_kid) {
         return eab_wanted(s, NULL, err);
     }
     return ACME_OK;
+}
+
+acme_rv_t acme_session_possible(acme_session_t *session, acme_error_t *err)
+{
+    return acme_session_kid(session) ? ACME_OK : account_possible(session, NULL, err);
 }
 
 static acme_rv_t account_ask(acme_http_response_t **out, acme_session_t *s, int only_existing,
@@ -846,7 +934,7 @@ static acme_rv_t account_ask(acme_http_response_t **out, acme_session_t *s, int 
     post.url = acme_session_directory(s)->new_account;
     post.kid = NULL;
     post.body_max = ACME_HTTP_JSON_MAX;
-    if (ca->eab_kid
+    if (ca->eab_kid && !only_existing
         && acme_jws_eab(&eab, s->conf.key, ca->eab_kid, ca->eab_key, ca->eab_key_len, ca->eab_alg,
                         post.url, pool, err) != ACME_OK) {
         return ACME_FAIL;
@@ -938,7 +1026,7 @@ static acme_rv_t account_adopt(acme_session_t *s, const acme_http_response_t *re
     lock(s);
     s->kid = apr_pstrdup(s->pool, kid);
     s->orders = account->orders ? apr_pstrdup(s->pool, account->orders) : NULL;
-    s->missing = s->restoring = 0;
+    s->missing = s->restoring = s->asked = 0;
     if (created || !contacts_differ(account, s->conf.ca->contacts)) {
         apr_cpystrn(s->contacts, s->wanted, sizeof(s->contacts));
     }
@@ -958,21 +1046,40 @@ static int is_success(const acme_http_response_t *response)
     return status == 200 || status == 201;
 }
 
+/* Before an external account is used: whoever comes next looks whether it has been. */
+static void note_asked(acme_session_t *s, apr_pool_t *scratch)
+{
+    int news;
+
+    if (!s->conf.ca->eab_kid) {
+        return;
+    }
+    lock(s);
+    news = !s->asked;
+    s->asked = 1;
+    unlock(s);
+    if (news) {
+        record_save(s, scratch);
+    }
+}
+
 static acme_rv_t account_register(acme_session_t *s, apr_pool_t *scratch, acme_error_t *err)
 {
     acme_http_response_t *response = NULL;
     int restoring;
     acme_rv_t rv;
 
-    rv = account_possible(s, err);
+    rv = account_possible(s, acme_session_directory(s), err);
     lock(s);
-    restoring = s->restoring;
+    restoring = s->restoring || s->asked;
     unlock(s);
-    /* A CA that mislaid the kid alone must not be asked for a second account. */
+    /* A CA that mislaid the kid alone must not be asked for a second account, and an external
+     * account may be good for one only, whose answer was lost. */
     if (rv == ACME_OK && restoring) {
         rv = account_ask(&response, s, 1, scratch, err);
     }
     if (rv == ACME_OK && (!response || !is_success(response))) {
+        note_asked(s, scratch);
         rv = account_ask(&response, s, 0, scratch, err);
     }
     if (rv == ACME_OK && !is_success(response)) {
@@ -1215,10 +1322,28 @@ static apr_time_t window_end(const acme_session_t *s, int count, apr_interval_ti
     return first ? acme_time_add(first, period) : 0;
 }
 
+/* Once a period is enough to know of. */
+static void rate_tell(acme_session_t *s, apr_time_t until, apr_time_t now)
+{
+    char when[ACME_TIME_TEXT];
+    int news;
+
+    lock(s);
+    news = s->rate_told == 0 || now < s->rate_told
+           || now - s->rate_told >= s->conf.ca->order_rate_period;
+    s->rate_told = news ? now : s->rate_told;
+    unlock(s);
+    if (news) {
+        acme_log(s->conf.log, ACME_LOG_NOTICE, "AC0364", NULL,
+                 "%s: AcmeOrderRate (%d orders) is used up: the next new order is placed at %s",
+                 ca_name(s), s->conf.ca->order_rate_count, acme_time_format(when, until));
+    }
+}
+
 acme_rv_t acme_session_order_allowed(acme_session_t *session, apr_time_t *when)
 {
     acme_session_t *s = session;
-    int count = s->conf.ca->order_rate_count;
+    int count = s->conf.ca->order_rate_count, used_up;
     apr_time_t now = now_of(s), rate, burst;
     acme_rv_t rv = ACME_OK;
 
@@ -1234,6 +1359,7 @@ acme_rv_t acme_session_order_allowed(acme_session_t *session, apr_time_t *when)
     }
     rate = window_end(s, count < RATE_MAX ? count : RATE_MAX, s->conf.ca->order_rate_period);
     burst = window_end(s, BURST, BURST_PERIOD);
+    used_up = rate > now;
     if (burst > rate) {
         rate = burst;
     }
@@ -1244,11 +1370,13 @@ acme_rv_t acme_session_order_allowed(acme_session_t *session, apr_time_t *when)
         }
     }
     else {
-        s->order[s->order_at] = now;
-        s->order_at = (s->order_at + 1) % s->order_room;
-        s->n_orders += s->n_orders < s->order_room;
+        rate_push(s, now);
+        rate_note(s, now);
     }
     unlock(s);
+    if (used_up) {
+        rate_tell(s, rate, now);
+    }
     return rv;
 }
 

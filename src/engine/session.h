@@ -17,6 +17,8 @@ typedef struct {
     const char *account_id;  /* record id of the account */
     acme_key_t *key;         /* account key */
     acme_store_t *store;     /* account records (kid, orders URL, directory) */
+    acme_board_t *board;     /* order rate that outlives an owner; may be NULL */
+    int row;                 /* of the account on it, -1: none */
     const acme_log_t *log;
     acme_transport_t *transport;
     const acme_stop_t *stop;
@@ -32,6 +34,10 @@ acme_rv_t acme_session_create(acme_session_t **out, const acme_session_conf_t *c
  * (accountDoesNotExist) is restored at most once a day. Contacts that differ from the recorded
  * ones are sent once. */
 acme_rv_t acme_session_ready(acme_session_t *session, apr_pool_t *scratch, acme_error_t *err);
+
+/* Without asking the CA: does an account exist, or is nothing missing that registering one there is
+ * known to need (AC0376, AC0309, AC0226)? */
+acme_rv_t acme_session_possible(acme_session_t *session, acme_error_t *err);
 
 const acme_directory_t *acme_session_directory(acme_session_t *session);
 const char *acme_session_thumbprint(acme_session_t *session);
@@ -58,8 +64,9 @@ acme_rv_t acme_session_refused(acme_problem_t **out, acme_session_t *session,
  * when that was done within 24 h already (AC0307). */
 acme_rv_t acme_session_account_lost(acme_session_t *session, acme_error_t *err);
 
-/* New orders of the account: ACME_AGAIN with *when while the order rate is used up. Counts one
- * when it says ACME_OK. */
+/* New orders of the account: ACME_AGAIN with *when while the order rate is used up, which is told
+ * once a period (AC0364). Counts one when it says ACME_OK, also for the next owner: of rates above
+ * ACME_BOARD_ORDERS he learns in steps. */
 acme_rv_t acme_session_order_allowed(acme_session_t *session, apr_time_t *when);
 
 /* Whole-CA pause (429 or 503 with Retry-After): until when, 0 = none. */

@@ -55,6 +55,7 @@ typedef struct {
     apr_uint32_t logs;
     apr_uint32_t v4, v6, foreign;
     apr_uint32_t by_type[ACME_CH_TYPES];
+    apr_uint32_t orders[ACME_BOARD_ORDERS];
 } head_t;
 
 /* In front of the bytes of each copy. */
@@ -431,6 +432,22 @@ apr_uint32_t acme_board_retry_ack(const acme_board_t *board, int row)
     const head_t *head = head_of(board, row);
 
     return head != NULL ? LOAD(&head->retry_ack) : 0;
+}
+
+void acme_board_order_note(acme_board_t *board, int row, int place, apr_uint32_t second)
+{
+    head_t *head = head_of(board, row);
+
+    if (head != NULL && place >= 0 && place < ACME_BOARD_ORDERS) {
+        STORE(&head->orders[place], second);
+    }
+}
+
+apr_uint32_t acme_board_order_at(const acme_board_t *board, int row, int place)
+{
+    const head_t *head = head_of(board, row);
+
+    return head != NULL && place >= 0 && place < ACME_BOARD_ORDERS ? LOAD(&head->orders[place]) : 0;
 }
 
 void acme_board_retry_ack_set(acme_board_t *board, int row, apr_uint32_t config)

@@ -14,10 +14,11 @@
  * C11-style atomics of the compiler (__atomic_*). */
 typedef struct acme_board_t acme_board_t; /* a process's handle; the mapping itself is not owned */
 
-#define ACME_BOARD_LAYOUT 2
+#define ACME_BOARD_LAYOUT 3
 #define ACME_BOARD_LIVE_MAX (48 * 1024)   /* key and chain, DER */
 #define ACME_BOARD_RESUME_MAX (24 * 1024) /* records */
 #define ACME_BOARD_CHALLENGES 1024
+#define ACME_BOARD_ORDERS 256
 
 /* Bytes for so many rows (one per certificate and key type, one per account). */
 apr_size_t acme_board_size(int rows);
@@ -75,6 +76,11 @@ const char *acme_board_resume_read(apr_size_t *len, const acme_board_t *board, i
 /* Per row: the config generation in which "retry now" was last honoured (owner). */
 apr_uint32_t acme_board_retry_ack(const acme_board_t *board, int row);
 void acme_board_retry_ack_set(acme_board_t *board, int row, apr_uint32_t config);
+
+/* Per row of an account (owner): when its newest orders were placed, in seconds, at most
+ * ACME_BOARD_ORDERS moments in a ring; 0: none. For the order rate, which outlives an owner. */
+void acme_board_order_note(acme_board_t *board, int row, int place, apr_uint32_t second);
+apr_uint32_t acme_board_order_at(const acme_board_t *board, int row, int place);
 
 /* Per row: the config generation whose staging logs hold all that stands in the row (owner). When
  * it is not the reader's, an earlier owner wrote it, maybe to logs that were replaced meanwhile.

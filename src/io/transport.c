@@ -2,6 +2,7 @@
 #include "io/transport.h"
 
 #include <string.h>
+#include <apr_base64.h>
 #include <apr_file_info.h>
 #include <apr_strings.h>
 #include <apr_thread_mutex.h>
@@ -218,8 +219,8 @@ static void idle_put(acme_transport_t *transport, connection_t *c)
 
 /* The proxy's address has the form of a URL's; an explicit port is demanded, as there is no default
  * that people agree on. */
-static acme_rv_t proxy_parse(acme_url_t **out, const char *text, apr_pool_t *pool,
-                             acme_error_t *err)
+acme_rv_t acme_proxy_parse(acme_url_t **out, const char *text, apr_pool_t *pool,
+                           acme_error_t *err)
 {
     acme_error_t ignored;
     acme_url_t *url = NULL;
@@ -272,6 +273,26 @@ static acme_rv_t proxy_reply(acme_http_response_t *response, connection_t *c, ap
     }
 }
 
+/* RFC 7617. */
+static const char *proxy_authorization(const acme_transport_conf_t *conf, apr_pool_t *pool)
+{
+    apr_size_t len = conf->proxy_user ? strlen(conf->proxy_user) : 0;
+    char *coded;
+
+    if (len == 0 || len > ACME_PROXY_REPLY_MAX) {
+        return "";
+    }
+    coded = apr_palloc(pool, (apr_size_t)apr_base64_encode_len((int)len));
+    apr_base64_encode(coded, conf->proxy_user, (int)len);
+    return apr_pstrcat(pool, "Proxy-Authorization: Basic ", coded, "\r\n", NULL);
+}
+
+static const char *proxy_status(const acme_transport_conf_t *conf, int status)
+{
+    return status != 407 ? "" : conf->proxy_user ? " (it does not take user and password)"
+                                                 : " (it wants user and password)";
+}
+
 /* CONNECT (RFC 9110 section 9.3.6) on a fresh connection to the proxy. */
 static acme_rv_t proxy_connect(connection_t *c, const acme_url_t *url, const exchange_t *x,
                                acme_error_t *err)
@@ -282,7 +303,9 @@ static acme_rv_t proxy_connect(connection_t *c, const acme_url_t *url, const exc
     const char *agent = x->transport->conf.user_agent;
     const char *bytes = apr_pstrcat(c->pool, "CONNECT ", target, " HTTP/1.1\r\nHost: ", target,
                                     "\r\n", agent ? "User-Agent: " : "", agent ? agent : "",
-                                    agent ? "\r\n" : "", "\r\n", NULL);
+                                    agent ? "\r\n" : "",
+                                    proxy_authorization(&x->transport->conf, c->pool), "\r\n",
+                                    NULL);
     int status;
 
     if (acme_net_write(c->socket, bytes, strlen(bytes), x->deadline, x->stop, err) != ACME_OK
@@ -292,9 +315,7 @@ static acme_rv_t proxy_connect(connection_t *c, const acme_url_t *url, const exc
     status = acme_http_response_status(response);
     if (status / 100 != 2) {
         return acme_error_set(err, ACME_E_NETWORK, NULL, "refused CONNECT %s with status %d%s",
-                              target, status,
-                              status == 407 ? " (it wants a password, which is not supported)"
-                                            : "");
+                              target, status, proxy_status(&x->transport->conf, status));
     }
     return ACME_OK;
 }
@@ -307,7 +328,7 @@ static acme_rv_t proxy_open(connection_t *c, const acme_url_t *url, const exchan
     acme_error_t cause;
 
     acme_error_clear(&cause);
-    if (proxy_parse(&proxy, text, c->pool, err) != ACME_OK) {
+    if (acme_proxy_parse(&proxy, text, c->pool, err) != ACME_OK) {
         return ACME_FAIL;
     }
     if (acme_net_connect(&c->socket, proxy->host, proxy->port, x->deadline, x->stop, c->pool,

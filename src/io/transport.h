@@ -12,6 +12,7 @@ typedef struct acme_transport_t acme_transport_t;
 typedef struct {
     const char *ca_file;    /* or NULL */
     const char *proxy;      /* "http://host:port" for CONNECT, or NULL */
+    const char *proxy_user; /* "user:password" for it, or NULL */
     const char *user_agent;
     apr_interval_time_t timeout;     /* of one exchange, connect to last byte; 0: 60 s */
     apr_interval_time_t silence;     /* no byte or no handshake for so long; 0: 30 s */
@@ -20,6 +21,10 @@ typedef struct {
 } acme_transport_conf_t;
 
 #define ACME_PROXY_REPLY_MAX 16384
+
+/* A proxy's address, "http://host:port", taken apart; nothing else may stand in it (AC0214). */
+acme_rv_t acme_proxy_parse(acme_url_t **out, const char *text, apr_pool_t *pool,
+                           acme_error_t *err);
 
 /* Does not connect; trust anchors are loaded at the first exchange (a missing file is that
  * exchange's error, so that a mended file is found again) and again whenever ca_file has changed.

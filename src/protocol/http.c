@@ -173,6 +173,7 @@ const char *acme_http_request_bytes(apr_size_t *len, const acme_http_request_t *
                        field("Host", request->url->authority, pool),
                        field("User-Agent", request->user_agent, pool),
                        field("Accept", request->accept, pool),
+                       "Accept-Language: en\r\n",
                        post ? field("Content-Type", request->content_type, pool) : "", NULL);
     if (post) {
         head = apr_psprintf(pool, "%sContent-Length: %" APR_SIZE_T_FMT "\r\n", head, body_len);

@@ -14,6 +14,7 @@
 #define CLOCK_AGAIN apr_time_from_sec((apr_int64_t)60)
 #define WAIT_MAX (8 * DAY)
 #define FAILURES_MAX 1000000
+#define REHEARSE_AFTER 2 /* failed validations */
 #define TIME_MAX apr_time_from_sec(APR_INT64_C(253402300799)) /* end of 9999 */
 
 static const char *or_empty(const char *text)
@@ -29,6 +30,7 @@ const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool
     const char *text;
 
     acme_json_set_int(json, "failures", attempt->failures);
+    acme_json_set_int(json, "validations", attempt->validations);
     acme_json_set_int(json, "notBefore", attempt->not_before);
     acme_json_set_int(json, "last", attempt->last);
     acme_json_set_string(json, "kind", or_empty(attempt->kind));
@@ -45,11 +47,13 @@ const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool
 static acme_rv_t attempt_numbers(acme_attempt_t *out, const acme_json_t *json, acme_error_t *err)
 {
     if (acme_json_get_int(&out->failures, json, "failures", -1, err) != ACME_OK
+        || acme_json_get_int(&out->validations, json, "validations", 0, err) != ACME_OK
         || acme_json_get_int(&out->not_before, json, "notBefore", -1, err) != ACME_OK
         || acme_json_get_int(&out->last, json, "last", -1, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    if (out->failures < 0 || out->failures > FAILURES_MAX) {
+    if (out->failures < 0 || out->failures > FAILURES_MAX || out->validations < 0
+        || out->validations > FAILURES_MAX) {
         return acme_error_set(err, ACME_E_STORE, "AC0701",
                               "attempt record: the number of failures is out of range");
     }
@@ -183,6 +187,28 @@ void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acm
     else {
         decided(out, ACME_DO_ORDER, now, why);
     }
+}
+
+/* ---- the staging ---- */
+
+int acme_policy_rehearse(const acme_attempt_t *attempt)
+{
+    return attempt->failures > 0 && attempt->validations >= REHEARSE_AFTER;
+}
+
+void acme_attempt_failed(acme_attempt_t *attempt, int validation, int rehearsal)
+{
+    if (validation && attempt->validations < FAILURES_MAX) {
+        attempt->validations++;
+    }
+    else if (!validation && rehearsal) {
+        acme_attempt_rehearsed(attempt);
+    }
+}
+
+void acme_attempt_rehearsed(acme_attempt_t *attempt)
+{
+    attempt->validations = REHEARSE_AFTER - 1;
 }
 
 /* ---- challenge types ---- */

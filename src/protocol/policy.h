@@ -20,6 +20,7 @@ typedef struct {
 /* Failure history of one certificate: what an attempt record holds (JSON). */
 typedef struct {
     apr_int64_t failures;    /* in a row */
+    apr_int64_t validations; /* failed ones since one succeeded, see acme_policy_rehearse */
     apr_time_t not_before;   /* next try as announced, 0 = none */
     apr_time_t last;         /* of the last failure */
     const char *kind;        /* acme_error_kind_name */
@@ -32,8 +33,8 @@ typedef struct {
 } acme_attempt_t;
 
 const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool);
-/* Range-checks every number (hostile child): failures 0..10^6, not_before at most 8 days after
- * last. */
+/* Range-checks every number (hostile child): failures and validations 0..10^6, not_before at most 8
+ * days after last. */
 acme_rv_t acme_attempt_parse(acme_attempt_t *out, const char *payload, apr_size_t len,
                              apr_pool_t *pool, acme_error_t *err);
 
@@ -77,6 +78,15 @@ void acme_proven_note(acme_proven_t *proven, const char *type, int worked, apr_t
  * something about their zone only, not about the server. */
 const char *acme_policy_worked(const acme_proven_t *proven, const acme_spec_t *spec,
                                const char *own);
+
+/* CAs limit failed validations: after two of them the next tries go to the CA's staging, where it
+ * has one, until one succeeds there (acme_attempt_rehearsed); then the next failed one is
+ * enough. */
+int acme_policy_rehearse(const acme_attempt_t *attempt);
+/* attempt->validations after one that failed (validation: for its validation; rehearsal: at the
+ * staging) or succeeded there. What else goes wrong at a staging keeps nobody from the real CA. */
+void acme_attempt_failed(acme_attempt_t *attempt, int validation, int rehearsal);
+void acme_attempt_rehearsed(acme_attempt_t *attempt);
 
 /* Challenge types to try in this attempt: spec's order, but the type that worked last first, and
  * after a failure with one type the next of the list leads. out has room for ACME_CH_TYPES; returns

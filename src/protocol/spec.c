@@ -85,7 +85,7 @@ const char *acme_spec_digest(const acme_spec_t *spec, apr_pool_t *pool)
     return finish(&text, pool);
 }
 
-/* The MAC key itself is never part of anything that is kept. */
+/* Secrets themselves are never part of anything that is kept. */
 static void add_ca(text_t *text, const acme_ca_t *ca)
 {
     char mac[ACME_SHA256_HEX];
@@ -93,6 +93,9 @@ static void add_ca(text_t *text, const acme_ca_t *ca)
     add(text, "directory", ca->directory_url);
     add(text, "ca-file", ca->ca_file);
     add(text, "proxy", ca->proxy);
+    if (ca->proxy_user != NULL) {
+        add(text, "proxy-user", acme_sha256_hex(mac, ca->proxy_user, strlen(ca->proxy_user)));
+    }
     add_names(text, "contact", ca->contacts);
     add(text, "terms", yes_no(ca->terms_agreed));
     add(text, "eab-kid", ca->eab_kid);

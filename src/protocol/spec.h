@@ -8,14 +8,21 @@
 
 /* What the configuration wants: formed once by the embedder, immutable afterwards. */
 
-/* A certification authority as configured; one per <AcmeCA> section or flat directive set. */
-typedef struct {
+/* A certification authority as configured; one per <AcmeCA> section or flat directive set. What
+ * stands in files of the administrator's is filled in by root (store/secret.h). */
+typedef struct acme_ca_t {
     const char *name;            /* "letsencrypt", or the URL when it has no name */
     const char *directory_url;
     const char *ca_file;         /* PEM bundle, or NULL: the system's */
-    const char *proxy;           /* or NULL */
+    const char *proxy;           /* "http://host:port", or NULL */
+    const char *proxy_file;      /* with user and password for it, or NULL */
+    const char *proxy_user;      /* "user:password" of that file, or NULL */
     apr_array_header_t *contacts;/* "mailto:..." (const char *) */
     int terms_agreed;
+    int terms_needed;            /* as is known without asking it */
+    const char *eab_needed;      /* as is known without asking it: where to get one, or NULL */
+    const char *eab_file;        /* where the following stand, or NULL: in the configuration */
+    const char *eab_trouble;     /* one is configured and cannot be used: why, or NULL */
     const char *eab_kid;         /* or NULL */
     const unsigned char *eab_key;
     apr_size_t eab_key_len;
@@ -24,6 +31,7 @@ typedef struct {
     const char *auth_path;       /* the account key's file (JWK) */
     int order_rate_count;        /* new orders per order_rate_period; 0: no limit */
     apr_interval_time_t order_rate_period;
+    const struct acme_ca_t *staging; /* where what fails is tried first, or NULL */
     int index;                   /* position in the embedder's list of CAs */
 } acme_ca_t;
 

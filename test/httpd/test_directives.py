@@ -23,10 +23,15 @@ PATH = "a path of less than 1024 characters"
 
 class Row:
     """good: accepted as they stand; wrong: refused, each for itself; allowed: what every refusal says.
-    many: the smallest number of arguments that is one too many, None when there is no limit."""
+    many: the smallest number of arguments that is one too many, None when there is no limit.
+    secret: no refusal repeats an argument."""
 
-    def __init__(self, contexts, good, wrong, allowed, many=2):
+    def __init__(self, contexts, good, wrong, allowed, many=2, secret=False):
         self.contexts, self.good, self.wrong, self.allowed, self.many = contexts, good, wrong, allowed, many
+        self.secret = secret
+
+    def shown(self, value):
+        return "(not shown)" if self.secret else value
 
 
 TABLE = {
@@ -50,6 +55,13 @@ TABLE = {
     "AcmeAuthPath": Row(ANYWHERE, ["account.jwk", "/srv/acme/account.jwk"], ["y" * 1024, "a\tb"], PATH),
     "AcmeAccountKeyType": Row(ANYWHERE, ["P-256", "rsa-4096"], ["RSA", "RSA-1024", "ecdsa"], KEY_TYPES),
     "AcmeCAFile": Row(ANYWHERE, ["ca.pem", "none"], ["y" * 1024, "a\tb"], "none, or " + PATH),
+    "AcmeExternalAccount": Row(ANYWHERE, ["kid-1 AAAA HS512", "kid-1 c2VjcmV0", "kid-1 c2VjcmV0+w==", "/etc/acme/eab.json", "none"],
+                               ["a\tb", "kid-1 hidden*word", "kid-1 hidden+wor-", "kid-1 AAAA HS1", "kid-1 AAAA none"],
+                               "a key identifier, an HMAC key in base64 or base64url", many=4, secret=True),
+    "AcmeProxy": Row(ANYWHERE, ["http://proxy:3128", "http://192.0.2.1:3128 /etc/acme/proxy", "http://[2001:db8::1]:3128", "none"],
+                     ["proxy:3128", "http://proxy", "https://proxy:3128", "http://hidden:word@proxy:3128", "http://proxy:3128/x",
+                      "http://proxy:3128 none"],
+                     "http://host:port and, if the proxy wants a password, a file", many=3, secret=True),
     "AcmeOrderRate": Row(ANYWHERE, ["250/3h", "1/1s", "off"], ["250", "0/3h", "x/3h", "3h/250", "250/", "250/0", "-1/3h"],
                          "NUMBER/DURATION (250/3h) or off"),
     "AcmeCertPath": Row(IDENTITY, ["crt.pem", "/srv/acme/crt.pem"], ["y" * 1024, "a\tb"], PATH),
@@ -178,7 +190,7 @@ def test_too_many_arguments_are_refused(httpd, name):
     words = [v for v in " ".join(row.good).replace('"', "").split() if v not in ("none", "auto")]
     words = list(dict.fromkeys(words))[:row.many - 1] + ["surplus"]
     message = refusal(httpd, home(name), "%s %s" % (name, " ".join(words)))
-    assert '"surplus" is one argument too many' in message
+    assert '"%s" is one argument too many' % row.shown("surplus") in message
     assert "allowed: at most %d, " % (row.many - 1) in message and row.allowed in message
 
 
@@ -188,7 +200,8 @@ def test_wrong_word_is_refused(httpd, name):
         line = "%s %s" % (name, quoted(value))
         message = refusal(httpd, home(name), line)
         shown = re.sub("[\t\udcff\udcfe]", "?", value.split(" ")[-1])[:90]
-        assert '"%s' % shown in message and TABLE[name].allowed in message, message
+        assert '"%s' % TABLE[name].shown(shown) in message and TABLE[name].allowed in message, message
+        assert not TABLE[name].secret or "hidden" not in message
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -197,7 +210,7 @@ def test_wrong_context_is_refused(httpd, name):
     value = row.good[0]
     for context in sorted({SERVER, VHOST, SECTION, CA} - row.contexts) + sorted(OTHERS):
         message = refusal(httpd, context, "%s %s" % (name, value))
-        assert '"%s" is not allowed here' % value in message
+        assert '"%s" is not allowed here' % row.shown(value) in message
         told = message.split("allowed: only in ")[1]
         for place, words in WORDS.items():
             assert (words in told) == (place in row.contexts), message
@@ -207,7 +220,7 @@ def test_wrong_context_is_refused(httpd, name):
 def test_overlong_is_refused(httpd, name):
     """And the message stays one readable line."""
     message = refusal(httpd, home(name), "%s %s" % (name, LONG))
-    assert '"%s' % LONG[:90] in message and LONG[:200] not in message
+    assert '"%s' % TABLE[name].shown(LONG[:90]) in message and LONG[:200] not in message
     assert "allowed: " in message and TABLE[name].allowed in message
 
 

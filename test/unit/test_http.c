@@ -844,22 +844,24 @@ static const struct {
 } requests[] = {
     {ACME_HTTP_GET, "https://ca.example/directory", NULL, NULL, "application/json", "a/1",
      "GET /directory HTTP/1.1\r\nHost: ca.example\r\nUser-Agent: a/1\r\n"
-     "Accept: application/json\r\n\r\n"},
+     "Accept: application/json\r\nAccept-Language: en\r\n\r\n"},
     {ACME_HTTP_HEAD, "https://[::1]:14000", NULL, NULL, NULL, "a/1",
-     "HEAD / HTTP/1.1\r\nHost: [::1]:14000\r\nUser-Agent: a/1\r\n\r\n"},
+     "HEAD / HTTP/1.1\r\nHost: [::1]:14000\r\nUser-Agent: a/1\r\nAccept-Language: en\r\n\r\n"},
     {ACME_HTTP_POST, "https://ca.example:8443/a?b=c%2f", "{\"a\":1}", "application/jose+json",
      "application/pem-certificate-chain", "a/1",
      "POST /a?b=c%2f HTTP/1.1\r\nHost: ca.example:8443\r\nUser-Agent: a/1\r\n"
-     "Accept: application/pem-certificate-chain\r\nContent-Type: application/jose+json\r\n"
+     "Accept: application/pem-certificate-chain\r\nAccept-Language: en\r\n"
+     "Content-Type: application/jose+json\r\n"
      "Content-Length: 7\r\n\r\n{\"a\":1}"},
     {ACME_HTTP_POST, "https://ca.example/", NULL, NULL, NULL, NULL,
-     "POST / HTTP/1.1\r\nHost: ca.example\r\nContent-Length: 0\r\n\r\n"},
+     "POST / HTTP/1.1\r\nHost: ca.example\r\nAccept-Language: en\r\nContent-Length: 0\r\n\r\n"},
     /* a body belongs to a POST only */
     {ACME_HTTP_GET, "https://ca.example/", "body", "text/plain", NULL, NULL,
-     "GET / HTTP/1.1\r\nHost: ca.example\r\n\r\n"},
+     "GET / HTTP/1.1\r\nHost: ca.example\r\nAccept-Language: en\r\n\r\n"},
     /* nothing ends a line before its time */
     {ACME_HTTP_GET, "https://ca.example/", NULL, NULL, "x\r\nA: b", "y\nz\r\n\r\nGET",
-     "GET / HTTP/1.1\r\nHost: ca.example\r\nUser-Agent: y?z????GET\r\nAccept: x??A: b\r\n\r\n"},
+     "GET / HTTP/1.1\r\nHost: ca.example\r\nUser-Agent: y?z????GET\r\nAccept: x??A: b\r\n"
+     "Accept-Language: en\r\n\r\n"},
 };
 
 START_TEST(request_bytes)

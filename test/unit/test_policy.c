@@ -208,11 +208,12 @@ END_TEST
 
 START_TEST(an_attempt_record_comes_back)
 {
-    acme_attempt_t in = {3, NOW + HOUR, NOW, "challenge", "dns", "a \"text\"", "validate",
+    acme_attempt_t in = {3, 2, NOW + HOUR, NOW, "challenge", "dns", "a \"text\"", "validate",
                          "http-01", "asked for", "00ff"};
     acme_attempt_t out = restarted(&in);
 
     ck_assert_int_eq(out.failures, 3);
+    ck_assert_int_eq(out.validations, 2);
     ck_assert_int_eq(out.not_before, in.not_before);
     ck_assert_int_eq(out.last, in.last);
     ck_assert_str_eq(out.kind, in.kind);
@@ -225,6 +226,38 @@ START_TEST(an_attempt_record_comes_back)
 }
 END_TEST
 
+/* V: a validation fails, e: something else does, s: the rehearsal succeeds; after each: R the next
+ * try goes to the staging, C to the CA itself. */
+static const char *const courses[] = {
+    "VC VR VR VR sC VR sC",
+    "eC eC eC VC eC VR eC VR",
+    "VC VR eC eC VR",
+};
+
+START_TEST(staging_after_two_validations)
+{
+    acme_attempt_t attempt;
+    const char *at;
+    int rehearsal = 0;
+
+    memset(&attempt, 0, sizeof(attempt));
+    for (at = courses[_i]; *at != '\0'; at += at[2] == ' ' ? 3 : 2) {
+        attempt.failures += at[0] != 's';
+        if (at[0] == 's') {
+            acme_attempt_rehearsed(&attempt);
+        }
+        else {
+            acme_attempt_failed(&attempt, at[0] == 'V', rehearsal);
+        }
+        attempt = restarted(&attempt);
+        rehearsal = acme_policy_rehearse(&attempt);
+        ck_assert_msg(rehearsal == (at[1] == 'R'), "%s", at);
+    }
+    attempt.failures = 0;
+    ck_assert_int_eq(acme_policy_rehearse(&attempt), 0);
+}
+END_TEST
+
 static const struct {
     const char *payload;
     acme_rv_t want;
@@ -232,6 +265,9 @@ static const struct {
     {"{\"failures\":0,\"notBefore\":0,\"last\":0}", ACME_OK},
     {"{\"failures\":1000000,\"notBefore\":691200000000,\"last\":0}", ACME_OK},
     {"{\"failures\":1000001,\"notBefore\":0,\"last\":0}", ACME_FAIL},
+    {"{\"failures\":1,\"validations\":1000000,\"notBefore\":0,\"last\":0}", ACME_OK},
+    {"{\"failures\":1,\"validations\":1000001,\"notBefore\":0,\"last\":0}", ACME_FAIL},
+    {"{\"failures\":1,\"validations\":-1,\"notBefore\":0,\"last\":0}", ACME_FAIL},
     {"{\"failures\":-1,\"notBefore\":0,\"last\":0}", ACME_FAIL},
     {"{\"failures\":1,\"notBefore\":691200000001,\"last\":0}", ACME_FAIL},
     {"{\"failures\":1,\"notBefore\":0,\"last\":-1}", ACME_FAIL},
@@ -369,6 +405,7 @@ Suite *policy_suite(void)
     tcase_add_test(tc, a_bad_configuration_or_clock_holds);
     tcase_add_test(tc, the_ladder_is_climbed_through_restarts);
     tcase_add_test(tc, an_attempt_record_comes_back);
+    tcase_add_loop_test(tc, staging_after_two_validations, 0, COUNT(courses));
     tcase_add_loop_test(tc, numbers_of_a_record_are_checked, 0, COUNT(attempts));
     tcase_add_loop_test(tc, types_alternate, 0, COUNT(orders));
     tcase_add_loop_test(tc, what_worked_on_the_server_leads, 0, COUNT(leaders));

@@ -103,6 +103,7 @@ CHANGE(terms, w->ca.terms_agreed = 0)
 CHANGE(eab_kid, w->ca.eab_kid = "kid-2")
 CHANGE(eab_none, w->ca.eab_kid = NULL; w->ca.eab_key = NULL; w->ca.eab_key_len = 0)
 CHANGE(eab_key, w->ca.eab_key = (const unsigned char *)"0123456789abcdeg")
+CHANGE(proxy_user, w->ca.proxy_user = "u:p")
 CHANGE(eab_alg, w->ca.eab_alg = "HS384")
 CHANGE(account, w->ca.auth_path = "/store/new.jwk")
 CHANGE(where, w->spec.where = "httpd.conf:12")
@@ -126,6 +127,7 @@ static const struct {
     {challenges_turned, 0, 1}, {challenge_removed, 0, 1}, {challenge_added, 0, 1},
     {profile_required, 0, 1}, {ca_added, 0, 1}, {ca_other, 0, 1}, {ca_file, 0, 1}, {ca_proxy, 0, 1},
     {contact_other, 0, 1}, {contact_none, 0, 1}, {terms, 0, 1}, {eab_kid, 0, 1}, {eab_none, 0, 1},
+    {proxy_user, 0, 1},
     {eab_key, 0, 1}, {eab_alg, 0, 1}, {account, 0, 1}, {where, 0, 0}, {label, 0, 0}, {paths, 0, 0},
     {renewal, 0, 0}, {reuse, 0, 0}, {activate, 0, 0}, {ca_name, 0, 0}, {ca_rate, 0, 0},
 };
