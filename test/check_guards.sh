@@ -31,6 +31,11 @@ mkdir -p "$good"
     echo '# conftest' >test/httpd/conftest.py
     echo '# lib' >test/httpd/lib/util.py
     : >test/check_x.sh
+    for row in A1 A2 A3 A4 A5 A6 A7 A8 A9 B1 B2 B3 B4 B5 B6 B7 C1 C2 C3 C4 C5 C6 C7 D1 D2 D3 D4 D5 D6 D7 D8 D9 D10 E1 E2 E3 E4 E5 \
+        F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 F13; do
+        echo "| $row | what | test_url.c:one test_directives.py:test_it |"
+    done >docs/SEED.md
+    cp "$here/../docs/migrating.md" docs/migrating.md
     echo "x = src/base/url.c src/base/url.h src/protocol/http.c mod_acmeclient/config.c mod_acmeclient/directives.h acmectl/main.c test/unit/suites.h test/unit/test_url.c test/fuzz/replay_url test/check_x.sh" >Makefile.am
 )
 cp "$here/../.clang-format" "$good/.clang-format"
@@ -61,7 +66,7 @@ expect() {
     test $? = 1 || { echo "check_$1.sh accepts: $2"; rc=1; }
 }
 
-for guard in layers functions banned tests log_ids directives format; do accepts $guard; done
+for guard in layers functions banned tests log_ids directives format seed; do accepts $guard; done
 
 refuses layers src/base/url.c '#include "protocol/http.h"'
 refuses layers src/base/url.c '#include "url.h"'
@@ -123,6 +128,25 @@ if clang-format --version >/dev/null 2>&1; then
     refuses format src/base/url.c 'int f(void)\n{\n  return 0;\n}'
     refuses format src/base/url.c 'int f(void) {\n    return 0;\n}'
 fi
+
+without seed docs/SEED.md '^| D10 '
+without seed test/unit/test_url.c START_TEST
+without seed test/httpd/test_directives.py test_it
+refuses seed docs/SEED.md '| F14 | what | test_url.c:one |'
+refuses seed docs/SEED.md '| F13 | what | test_url.c:one |'
+rm -rf "$work/bad"; cp -R "$good" "$work/bad"; sed -i 's/^| B3 .*/| B3 | what | - |/' "$work/bad/docs/SEED.md"; expect seed 'a row without a test'
+rm -rf "$work/bad"; cp -R "$good" "$work/bad"; sed -i 's/^| B3 .*/| B3 | what | a look |/' "$work/bad/docs/SEED.md"; expect seed 'a test that is none'
+
+# The page names all directives there are, so its good tree is the real list.
+cp "$here/../mod_acmeclient/directives.h" "$good/mod_acmeclient/directives.h"
+accepts migrating
+without migrating docs/migrating.md '^| `MDProfile` '
+without migrating docs/migrating.md '^| `cert-path` '
+without migrating docs/migrating.md 'agree-tos'
+without migrating mod_acmeclient/directives.h '(AcmeRenewBefore,'
+refuses migrating docs/migrating.md 'See `AcmeNothing`.'
+refuses migrating docs/migrating.md '| `--x` | |'
+refuses migrating docs/migrating.md '| `MDProfile` | twice |'
 
 # The module: one that exports more.
 mkdir -p "$work/so"
