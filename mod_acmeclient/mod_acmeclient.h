@@ -71,6 +71,7 @@ typedef struct {
     uid_t command_uid;
     gid_t command_gid;
     const char *command_trouble;        /* why none runs, or NULL */
+    int http_port, https_port;   /* where requests to 80 and 443 arrive here; 0: nowhere */
 } acmod_conf_t;
 
 /* config.c */

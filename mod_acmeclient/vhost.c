@@ -1065,6 +1065,7 @@ static void spec_policy(draft_t *draft, acme_spec_t *spec)
     spec->organization = text_of(draft, ACMOD_AcmeOrganization, NULL);
     spec->activate = acme_ascii_casecmp(text_of(draft, ACMOD_AcmeActivate, "now"), "restart") == 0
                      ? ACME_ACTIVATE_RESTART : ACME_ACTIVATE_NOW;
+    spec->self_check = acme_ascii_casecmp(text_of(draft, ACMOD_AcmeSelfCheck, "on"), "on") == 0;
     acme_scan_number(&n, failover, strlen(failover), 9, NULL);
     spec->failover_after = (int)n;
     spec_renewal(draft, spec);
@@ -1310,6 +1311,8 @@ static void auto_challenges(form_t *form)
     int http = mapped_port(settings, "http", "80", 80);
     int https = mapped_port(settings, "https", "443", 443);
 
+    form->conf->http_port = http;
+    form->conf->https_port = https;
     if (http && listening(http)) {
         form->auto_types[form->n_auto++] = ACME_CH_HTTP01;
     }

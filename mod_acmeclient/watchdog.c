@@ -113,6 +113,8 @@ static void manager_conf(acme_manager_conf_t *conf, acmod_run_t *run, apr_pool_t
     conf->board = run->board;
     conf->log = &run->log;
     conf->workers = run->conf->workers;
+    conf->http_port = run->conf->http_port;
+    conf->https_port = run->conf->https_port;
     conf->place = run->conf->store_dir;
     conf->user_agent = "mod_acmeclient/" ACMOD_VERSION " (Apache httpd)";
     conf->stop.stopped = stopped;

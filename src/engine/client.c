@@ -16,6 +16,9 @@
 /* An order record that holds no order: there is no other way to take one back. */
 #define NO_ORDER "{}"
 
+/* Names of an order that are self-checked. */
+#define CHECKS_MAX 4
+
 struct acme_client_t {
     acme_client_conf_t conf;
     apr_pool_t *pool;
@@ -37,6 +40,7 @@ struct acme_client_t {
     int spoilt;                /* what the order brought cannot be used */
     int store_failures;
     int live;
+    int checks;                /* self-checks asked for */
     int done;
 };
 
@@ -373,10 +377,31 @@ static acme_rv_t exchange(acme_client_t *client, acme_event_t *event, const acme
     return rv;
 }
 
+/* The CA comes now: what does it meet? */
+static void self_check(acme_client_t *client)
+{
+    const acme_client_conf_t *conf = &client->conf;
+    const acme_order_authz_t *authz
+        = &APR_ARRAY_IDX(client->order->authz, client->order->at, const acme_order_authz_t);
+
+    if (conf->checker == NULL || !conf->spec->self_check || authz->token == NULL
+        || client->checks >= CHECKS_MAX) {
+        return;
+    }
+    client->checks++;
+    acme_checker_ask(conf->checker, label_of(client), conf->row, authz->type, authz->name,
+                     authz->token,
+                     acme_key_authorization(authz->token, acme_session_thumbprint(conf->session),
+                                            client->scratch));
+}
+
 static acme_rv_t act_post(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
                           apr_time_t *until, acme_error_t *err)
 {
     (void)until;
+    if (plan->step == ACME_STEP_CHALLENGE) {
+        self_check(client);
+    }
     return exchange(client, event, plan, plan->payload, err);
 }
 
@@ -515,12 +540,21 @@ static void withdraw(acme_client_t *client)
     }
 }
 
+static void add_tail(acme_error_t *err, const char *tail)
+{
+    char text[ACME_ERROR_TEXT];
+    apr_size_t len = strlen(tail);
+
+    acme_printable(text, sizeof(text) - len, err->text, -1);
+    apr_cpystrn(text + strlen(text), tail, len + 1);
+    apr_cpystrn(err->text, text, sizeof(err->text));
+}
+
 /* Whether the CA's requests came here at all is the best diagnosis there is. */
 static void add_arrivals(const acme_client_t *client, acme_error_t *err)
 {
     acme_board_arrivals_t seen;
-    char text[ACME_ERROR_TEXT], tail[200];
-    apr_size_t room;
+    char tail[200];
 
     if (client->conf.board == NULL || client->conf.row < 0) {
         return;
@@ -529,10 +563,23 @@ static void add_arrivals(const acme_client_t *client, acme_error_t *err)
     apr_snprintf(tail, sizeof(tail), "; arrivals here: %u over IPv4, %u over IPv6, %u with a "
                  "foreign Host; %u strays", seen.v4, seen.v6, seen.foreign,
                  acme_board_strays(client->conf.board) - client->strays);
-    room = sizeof(text) - strlen(tail);
-    acme_printable(text, room, err->text, -1);
-    apr_cpystrn(text + strlen(text), tail, strlen(tail) + 1);
-    apr_cpystrn(err->text, text, sizeof(err->text));
+    add_tail(err, tail);
+}
+
+/* What this machine saw by the same way, as far as it is known; nothing waits for it. */
+static void end_self_check(acme_client_t *client, int failed, acme_error_t *err)
+{
+    const char *name = failed ? client->order->name_failed : NULL;
+    char text[ACME_SELFCHECK_TEXT + 300], tail[sizeof(text) + 20];
+
+    if (client->conf.checker == NULL || client->checks == 0) {
+        return;
+    }
+    acme_checker_end(client->conf.checker, client->conf.row, name, text, sizeof(text));
+    if (*text != '\0') {
+        apr_snprintf(tail, sizeof(tail), "; self-check of %s", text);
+        add_tail(err, tail);
+    }
 }
 
 /* ---- the certificate ---- */
@@ -831,6 +878,7 @@ acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t
             || (acme_order_is_dead(client->order) && *client->challenge != '\0'))) {
         add_arrivals(client, err);
     }
+    end_self_check(client, rv == ACME_FAIL, err);
     withdraw(client);
     if (rv == ACME_FAIL && (client->spoilt || acme_order_is_dead(client->order))) {
         forget_order(client);

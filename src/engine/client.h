@@ -2,6 +2,7 @@
 #ifndef ACME_ENGINE_CLIENT_H
 #define ACME_ENGINE_CLIENT_H
 
+#include "engine/checker.h"
 #include "engine/session.h"
 #include "io/presenter.h"
 #include "protocol/order.h"
@@ -16,6 +17,7 @@ typedef struct {
     acme_session_t *session;
     acme_store_t *store;
     acme_present_ctx_t *presenters;
+    acme_checker_t *checker;      /* of spec->self_check; may be NULL */
     acme_board_t *board;          /* public status and arrivals; may be NULL */
     acme_board_status_t *status;  /* what is shown: state, step and order are kept up to date here
                                    * and on the board; the rest is the caller's. May be NULL */

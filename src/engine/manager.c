@@ -80,6 +80,7 @@ struct acme_manager_t {
     ca_t *cas;
     int cas_wanted;
     acme_present_ctx_t *presenters;
+    acme_checker_t *checker;
     acme_proven_t proven;       /* guarded by mutex */
     acme_notify_t *notify;      /* NULL: nobody wants to know */
     acme_stop_t stop;           /* of the workers: quit */
@@ -856,6 +857,7 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
     conf.session = ca->session;
     conf.store = m->conf.store;
     conf.presenters = m->presenters;
+    conf.checker = m->checker;
     conf.board = m->conf.board;
     conf.status = job->status;
     conf.log = m->conf.log;
@@ -1270,6 +1272,7 @@ static void join_workers(acme_manager_t *m)
         pthread_join(m->threads[i], NULL);
     }
     m->n_threads = 0;
+    acme_checker_stop(m->checker);
 }
 
 /* ---- the clock and the queue ---- */
@@ -1705,6 +1708,17 @@ static acme_rv_t make_notify(acme_manager_t *m, acme_error_t *err)
     return acme_notify_create(&m->notify, &conf, m->pool, err);
 }
 
+static acme_rv_t make_checker(acme_manager_t *m, acme_error_t *err)
+{
+    acme_checker_conf_t conf;
+
+    conf.board = m->conf.board;
+    conf.log = m->conf.log;
+    conf.http_port = m->conf.http_port;
+    conf.https_port = m->conf.https_port;
+    return acme_checker_create(&m->checker, &conf, m->pool, err);
+}
+
 acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *conf,
                               apr_pool_t *pool, acme_error_t *err)
 {
@@ -1722,7 +1736,8 @@ acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *c
     }
     apr_pool_cleanup_register(pool, m, manager_cleanup, apr_pool_cleanup_null);
     if (acme_present_ctx_create(&m->presenters, conf->board, conf->now, conf->now_baton, pool, err)
-        != ACME_OK) {
+        != ACME_OK
+        || make_checker(m, err) != ACME_OK) {
         return ACME_FAIL;
     }
     if (make_notify(m, err) != ACME_OK) {

@@ -40,6 +40,7 @@ typedef struct {
     int workers;                  /* threads, >= 1 */
     acme_program_runner_t *programs; /* NULL: none are run */
     const char *const *notify_command; /* up to NULL, see notify.h; may be NULL */
+    int http_port, https_port;    /* where requests to 80 and 443 arrive here; 0: nowhere */
     const char *user_agent;
     acme_stop_t stop;
     apr_uint32_t config;          /* configuration generation, for retry_ack */

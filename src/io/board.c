@@ -1036,6 +1036,26 @@ void acme_board_arrival(acme_board_t *board, int row, acme_challenge_type_t type
     }
 }
 
+static void take_one(apr_uint32_t *counter)
+{
+    apr_uint32_t now = LOAD(counter);
+
+    while (now > 0
+           && !__atomic_compare_exchange_n(counter, &now, now - 1, 0, __ATOMIC_ACQ_REL,
+                                           __ATOMIC_ACQUIRE)) {
+    }
+}
+
+void acme_board_arrival_own(acme_board_t *board, int row, acme_challenge_type_t type, int is_v6)
+{
+    head_t *head = head_of(board, row);
+
+    if (head != NULL && (unsigned)type < ACME_CH_TYPES) {
+        take_one(is_v6 ? &head->v6 : &head->v4);
+        take_one(&head->by_type[type]);
+    }
+}
+
 void acme_board_stray(acme_board_t *board)
 {
     COUNT(&board->header->strays);

@@ -145,6 +145,8 @@ typedef struct {
 
 void acme_board_arrival(acme_board_t *board, int row, acme_challenge_type_t type, int is_v6,
                         int foreign);
+/* Takes back one arrival that was no validator's but a look of our own. */
+void acme_board_arrival_own(acme_board_t *board, int row, acme_challenge_type_t type, int is_v6);
 /* Challenge requests whose token is not ours, all rows together. */
 void acme_board_stray(acme_board_t *board);
 apr_uint32_t acme_board_strays(const acme_board_t *board);

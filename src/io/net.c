@@ -427,11 +427,12 @@ static acme_rv_t connect_any(apr_socket_t **out, const struct addrinfo *list, ap
 {
     char reasons[REASONS] = "";
     const struct addrinfo *ai;
+    int error = 0;
 
     for (ai = list; ai; ai = ai->ai_next) {
         int fd = -1;
-        int error = connect_one(&fd, ai, share(ai, deadline), stop);
 
+        error = connect_one(&fd, ai, share(ai, deadline), stop);
         if (error == 0) {
             return wrap(out, fd, ai, pool, err);
         }
@@ -447,8 +448,11 @@ static acme_rv_t connect_any(apr_socket_t **out, const struct addrinfo *list, ap
             break;
         }
     }
-    return acme_error_set(err, ACME_E_NETWORK, "AC0202", "%s: cannot connect: %s", subject,
-                          reasons);
+    acme_error_set(err, ACME_E_NETWORK, "AC0202", "%s: cannot connect: %s", subject, reasons);
+    if (err && !strcmp(err->code, "AC0202")) {
+        err->status = error;
+    }
+    return ACME_FAIL;
 }
 
 acme_rv_t acme_net_connect(apr_socket_t **out, const char *host, apr_port_t port,
@@ -478,6 +482,60 @@ acme_rv_t acme_net_connect(apr_socket_t **out, const char *host, apr_port_t port
         freeaddrinfo(list);
     }
     return rv;
+}
+
+/* ---- addresses ---- */
+
+static int known(const apr_array_header_t *addresses, const char *address)
+{
+    int i;
+
+    for (i = 0; i < addresses->nelts; i++) {
+        if (!strcmp(APR_ARRAY_IDX(addresses, i, const char *), address)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+acme_rv_t acme_net_addresses(apr_array_header_t **out, const char *host, apr_time_t deadline,
+                             const acme_stop_t *stop, apr_pool_t *pool, acme_error_t *err)
+{
+    apr_array_header_t *addresses = apr_array_make(pool, 4, sizeof(const char *));
+    struct addrinfo *list = NULL;
+    const struct addrinfo *ai;
+    char address[64];
+
+    *out = addresses;
+    if (ask(host, "0", AI_NUMERICHOST, &list) != 0
+        && resolve_name(&list, host, "0", deadline, stop, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    for (ai = list; ai; ai = ai->ai_next) {
+        if (getnameinfo(ai->ai_addr, ai->ai_addrlen, address, sizeof(address), NULL, 0,
+                        NI_NUMERICHOST) == 0
+            && !known(addresses, address)) {
+            APR_ARRAY_PUSH(addresses, const char *) = apr_pstrdup(pool, address);
+        }
+    }
+    freeaddrinfo(list);
+    return ACME_OK;
+}
+
+int acme_net_is_own(const char *address)
+{
+    struct addrinfo *list = NULL;
+    int own = 0, fd = -1;
+
+    if (ask(address, "0", AI_NUMERICHOST, &list) == 0) {
+        own = open_socket(&fd, list->ai_family, list->ai_protocol) == 0
+              && bind(fd, list->ai_addr, list->ai_addrlen) == 0;
+        freeaddrinfo(list);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return own;
 }
 
 /* ---- plain bytes ---- */

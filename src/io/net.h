@@ -22,11 +22,18 @@ apr_time_t acme_net_now(void);
 /* Resolves in a detached thread of its own (no OpenSSL state, nothing freed twice when nobody
  * waits for it any more), then tries every address in turn until one connects; each connect at
  * most 10 s, all within deadline (of acme_net_now; APR_INT64_MAX: none). The socket is
- * non-blocking with CLOEXEC, and closed with the pool. AC0201 no address, AC0202 no connection,
- * AC0206 no descriptor. */
+ * non-blocking with CLOEXEC, and closed with the pool. AC0201 no address, AC0202 no connection
+ * (status: the last address' reason), AC0206 no descriptor. */
 acme_rv_t acme_net_connect(apr_socket_t **out, const char *host, apr_port_t port,
                            apr_time_t deadline, const acme_stop_t *stop, apr_pool_t *pool,
                            acme_error_t *err);
+
+/* The addresses of a name as the system's resolver gives them, in its order and as numbers (const
+ * char *), each once; an address is its own. Resolved like above. */
+acme_rv_t acme_net_addresses(apr_array_header_t **out, const char *host, apr_time_t deadline,
+                             const acme_stop_t *stop, apr_pool_t *pool, acme_error_t *err);
+/* Is a numeric address one of this machine's? (A socket can be bound to it.) */
+int acme_net_is_own(const char *address);
 
 /* Waits for readability (want_write 0) or writability until deadline. An error on the socket counts
  * as ready: the next call finds it. Time-out: ACME_E_NETWORK with status APR_TIMEUP, AC0205. */

@@ -571,3 +571,90 @@ apr_uint64_t acme_tls_sent(const acme_tls_t *tls)
 {
     return tls->sent;
 }
+
+/* ---- a look at what a handshake shows ---- */
+
+static int look_prepare(acme_tls_t *tls, const acme_tls_look_t *look, apr_pool_t *pool)
+{
+    BIO *bio;
+
+    tls->trust->ctx = SSL_CTX_new(TLS_client_method());
+    tls->trust->method = bio_method();
+    if (!tls->trust->ctx || !tls->trust->method) {
+        return 0;
+    }
+    SSL_CTX_set_verify(tls->trust->ctx, SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_max_cert_list(tls->trust->ctx, CERT_LIST_MAX);
+    SSL_CTX_set_session_cache_mode(tls->trust->ctx, SSL_SESS_CACHE_OFF);
+    tls->ssl = SSL_new(tls->trust->ctx);
+    bio = tls->ssl ? BIO_new(tls->trust->method) : NULL;
+    if (!bio) {
+        return 0;
+    }
+    BIO_set_data(bio, tls);
+    SSL_set_bio(tls->ssl, bio, bio);
+    SSL_set_connect_state(tls->ssl);
+    if (look->alpn) {
+        unsigned char *alpn = apr_palloc(pool, strlen(look->alpn) + 2);
+
+        alpn[0] = (unsigned char)strlen(look->alpn);
+        memcpy(alpn + 1, look->alpn, strlen(look->alpn));
+        if (SSL_set_alpn_protos(tls->ssl, alpn, alpn[0] + 1u) != 0) {
+            return 0;
+        }
+    }
+    return SSL_set_tlsext_host_name(tls->ssl, look->sni) == 1;
+}
+
+static acme_rv_t look_result(acme_tls_look_t *look, acme_tls_t *tls, apr_pool_t *pool,
+                             acme_error_t *err)
+{
+    X509 *leaf = SSL_get_peer_certificate(tls->ssl);
+    const unsigned char *alpn = NULL;
+    unsigned char *der = NULL;
+    unsigned int alpn_len = 0;
+    int len = leaf ? i2d_X509(leaf, &der) : 0;
+
+    X509_free(leaf);
+    if (len <= 0) {
+        return acme_error_set(err, ACME_E_TLS, NULL, "%s: no certificate", tls->host);
+    }
+    look->leaf = apr_pmemdup(pool, der, (apr_size_t)len);
+    look->leaf_len = (apr_size_t)len;
+    OPENSSL_free(der);
+    SSL_get0_alpn_selected(tls->ssl, &alpn, &alpn_len);
+    look->alpn_chosen = look->alpn && alpn_len == strlen(look->alpn)
+                        && memcmp(alpn, look->alpn, alpn_len) == 0;
+    return ACME_OK;
+}
+
+acme_rv_t acme_tls_look(acme_tls_look_t *look, apr_socket_t *socket, apr_time_t deadline,
+                        const acme_stop_t *stop, apr_pool_t *pool, acme_error_t *err)
+{
+    acme_tls_t *tls = apr_pcalloc(pool, sizeof(*tls));
+    acme_rv_t rv = ACME_OK;
+    apr_os_sock_t fd = -1;
+    int rc = 0;
+
+    tls->trust = apr_pcalloc(pool, sizeof(*tls->trust));
+    tls->socket = socket;
+    tls->host = look->sni;
+    apr_os_sock_get(&fd, socket);
+    tls->fd = fd;
+    apr_pool_cleanup_register(pool, tls->trust, trust_destroy, apr_pool_cleanup_null);
+    apr_pool_cleanup_register(pool, tls, tls_destroy, apr_pool_cleanup_null);
+    ERR_clear_error();
+    if (!look_prepare(tls, look, pool)) {
+        rv = acme_error_set(err, ACME_E_INTERNAL, NULL, "%s: TLS cannot be set up", tls->host);
+    }
+    while (rv == ACME_OK && rc != 1) {
+        ERR_clear_error();
+        rc = SSL_connect(tls->ssl);
+        rv = rc == 1 ? look_result(look, tls, pool, err)
+                     : after(tls, rc, "the TLS handshake", deadline, stop, err);
+    }
+    ERR_clear_error();
+    apr_pool_cleanup_run(pool, tls, tls_destroy);
+    apr_pool_cleanup_run(pool, tls->trust, trust_destroy);
+    return rv;
+}

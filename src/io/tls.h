@@ -5,7 +5,7 @@
 #include "io/net.h"
 
 /* TLS >= 1.2 to a CA over an APR socket. Chain and host name (or IP) are always verified; there is
- * no way to switch that off. Writing to a closed connection is an error, never a SIGPIPE.
+ * no way to switch that off (acme_tls_look sends nothing and takes nothing but the certificate). Writing to a closed connection is an error, never a SIGPIPE.
  * Deadlines are those of acme_net_now. */
 typedef struct acme_tls_trust_t acme_tls_trust_t; /* an SSL_CTX; shared by threads */
 typedef struct acme_tls_t acme_tls_t;             /* one connection; one thread at a time */
@@ -31,6 +31,20 @@ acme_rv_t acme_tls_read(acme_tls_t *tls, char *buffer, apr_size_t *len, apr_time
                         const acme_stop_t *stop, acme_error_t *err);
 /* Has the peer closed or sent something unasked for? (idle keep-alive check, no waiting) */
 int acme_tls_idle_ok(acme_tls_t *tls);
+
+/* What a handshake shows, as a validator of tls-alpn-01 sees it. */
+typedef struct {
+    const char *sni;            /* to send */
+    const char *alpn;           /* the one protocol to offer, or NULL */
+    int alpn_chosen;            /* did the peer choose it? */
+    const unsigned char *leaf;  /* DER of its certificate */
+    apr_size_t leaf_len;
+} acme_tls_look_t;
+
+/* A handshake in which nothing is verified, and the end of the connection; leaf lives in pool.
+ * AC0203 and AC0211 as above. */
+acme_rv_t acme_tls_look(acme_tls_look_t *look, apr_socket_t *socket, apr_time_t deadline,
+                        const acme_stop_t *stop, apr_pool_t *pool, acme_error_t *err);
 
 /* Bytes the system has accepted for sending so far: when a failed write did not change it, the peer
  * has seen nothing of it. */

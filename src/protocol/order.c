@@ -80,6 +80,7 @@ static acme_order_t *order_new(const acme_spec_t *spec, const acme_challenge_typ
     order->key_digest = "";
     order->challenge_used = "";
     order->challenge_failed = "";
+    order->name_failed = "";
     order->profile = spec->profile;
     order->authz = apr_array_make(pool, 4, sizeof(acme_order_authz_t));
     order->candidates = apr_array_make(pool, 4, sizeof(const char *));
@@ -848,6 +849,7 @@ static acme_rv_t challenge_failed(turn_t *t, const char *name, const acme_challe
     acme_challenge_type_t is;
     char type[64];
 
+    t->order->name_failed = apr_pstrdup(t->order->pool, name);
     if (acme_challenge_type_parse(&is, c->type) == ACME_OK) {
         t->order->challenge_failed = acme_challenge_type_name(is);
     }

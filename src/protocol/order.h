@@ -50,6 +50,7 @@ typedef struct acme_order_t {
     const char *key_digest;       /* of the staged key, "" before */
     const char *challenge_used;   /* type that validated, "" if none was needed */
     const char *challenge_failed; /* type that the CA says has failed, or "" */
+    const char *name_failed;      /* whose validation that was, or "" */
     apr_time_t expires, not_before, deadline;
     int polls, requests;
     int intent;                   /* newOrder was about to be sent */

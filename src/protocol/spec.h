@@ -58,6 +58,7 @@ typedef struct acme_spec_t {
                                               * "setup NAME VALUE", or NULL */
     apr_interval_time_t dns01_timeout;       /* of one call, > 0 */
     apr_interval_time_t dns01_propagation;   /* how long the zone's servers are asked; 0: not */
+    int self_check;          /* look at the challenges as a validator would */
     acme_activate_t activate;
     int failover_after;
     apr_array_header_t *cas; /* acme_ca_t *, in order of preference, at least one */

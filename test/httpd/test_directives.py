@@ -83,6 +83,7 @@ TABLE = {
                             "program and its arguments, or none", many=None),
     "AcmeDns01Timeout": Row(POLICY, ["1s", "60s", "1h"], ["0", "0s", "2h", "x", "1"], "a duration from 1s to 1h"),
     "AcmeDns01Propagation": Row(POLICY, ["0", "120s", "24h", "1"], ["25h", "x", "-1s"], "a duration up to 24h"),
+    "AcmeSelfCheck": Row(POLICY, ["on", "off", "OFF"], ["yes", "1", "auto"], "on or off"),
     "AcmeFailoverAfter": Row(POLICY, ["1", "100"], ["0", "101", "-1", "many", "3x"], "a number from 1 to 100"),
     "AcmeActivate": Row(POLICY, ["now", "restart"], ["later"], "now or restart"),
     "AcmePlaceholder": Row(POLICY, ["503", "serve"], ["404", "off"], "503 or serve"),

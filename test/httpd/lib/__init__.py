@@ -7,6 +7,7 @@
     from lib.mockca import MockCa        an RFC 8555 CA of our own, with challenges of any type and validators
     from lib.caddy import Caddy          a CA of another make
     from lib.namespace import Namespace  a network, names and files of one's own, for those that want port 53, 80 or 443
+    from lib.names import Names          what names resolve to in one httpd
     from lib.clock import Clock          the time of day of one httpd, moved while it runs
     from lib import records              staging logs, read and written
     from lib.authority import Authority      put in place by the test: an administrator's, a store's

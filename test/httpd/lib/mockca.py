@@ -4,7 +4,8 @@ them itself: what no CA of today does any more (tls-sni-01), and what none shows
 
     ca = make_mockca(httpd, offers=["tls-sni-01"])    started; ca.directory, ca.ca_file, ca.issued(): as Pebble's
     ca.offers = ["http-01", "x-99"]          from the next authorization on; a type without a validator fails
-    ca.broken.add("http-01")                 validations of that type fail
+    ca.broken.add("http-01")                 validations of that type fail, without a look
+    ca.spoilt.add("a.test")                  those of that name fail after it
     ca.stall()  ca.release()                  validations wait in between
     ca.wait("a.test", "tls-sni-01")          -> validator.Challenge that the CA was told about
     ca.validations                           [Validation(name, type, error)], in the order they ended; error None: passed
@@ -56,6 +57,7 @@ class MockCa(model.Ca):
         os.chmod(str(directory), 0o755)
         super().__init__(str(directory))
         self.dir, self.httpd, self.offers, self.broken = str(directory), httpd, list(offers), set()
+        self.spoilt = set()
         self.ca_file = os.path.join(self.dir, "ca.pem")
         os.chmod(self.ca_file, 0o644)
         self.validations, self.told = [], []
@@ -137,6 +139,7 @@ class MockCa(model.Ca):
         try:
             error = ("no validator" if not check else "broken by the test" if told.type in self.broken
                      else check(self.httpd, told))
+            error = error or ("spoilt by the test" if told.name in self.spoilt else None)
         except (OSError, ValueError, IndexError) as trouble:
             error = str(trouble) or type(trouble).__name__
         with self.lock:
