@@ -29,10 +29,10 @@ typedef struct {
 
 static kept_t *kept(void)
 {
-    kept_t *data = ap_retained_data_get("acmeclient_store_1");
+    kept_t *data = ap_retained_data_get("acmeclient_store_2");
 
     if (!data) {
-        data = ap_retained_data_create("acmeclient_store_1", sizeof(*data));
+        data = ap_retained_data_create("acmeclient_store_2", sizeof(*data));
         data->fd = -1;
     }
     return data;

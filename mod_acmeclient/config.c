@@ -292,6 +292,16 @@ static const char *check_country(const char *arg, int i, apr_pool_t *pool)
            ? NULL : "a country code of two letters (ISO 3166), or none";
 }
 
+static const char *check_profile(const char *arg, int i, apr_pool_t *pool)
+{
+    if (i > 0) {
+        return acme_ascii_casecmp(arg, "required") == 0 ? NULL : "required behind the name";
+    }
+    return *arg && strlen(arg) <= 64 && is_text(arg, pool) && !strchr(arg, ' ') ? NULL
+           : "the name of a profile of the CA, at most 64 characters without blanks, and maybe "
+             "\"required\" behind it; or none";
+}
+
 static int number_in(const char *arg, apr_int64_t least, apr_int64_t most)
 {
     apr_int64_t n;

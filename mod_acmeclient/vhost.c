@@ -1054,6 +1054,26 @@ static void challenges_judge(form_t *form, draft_t *draft, const acme_spec_t *sp
     }
 }
 
+static int is_on(const draft_t *draft, acmod_directive_t which, const char *fallback)
+{
+    return acme_ascii_casecmp(text_of(draft, which, fallback), "on") == 0;
+}
+
+static void spec_kind(const draft_t *draft, acme_spec_t *spec)
+{
+    const apr_array_header_t *profile = value_of(draft, ACMOD_AcmeProfile)->args;
+
+    spec->key_reuse = is_on(draft, ACMOD_AcmeKeyReuse, "off");
+    spec->ari = is_on(draft, ACMOD_AcmeARI, "on");
+    spec->profile = text_of(draft, ACMOD_AcmeProfile, NULL);
+    spec->profile_required = spec->profile && profile->nelts > 1;
+    spec->preferred_chain = text_of(draft, ACMOD_AcmePreferredChain, NULL);
+    spec->must_staple = is_on(draft, ACMOD_AcmeMustStaple, "off");
+    if (spec->must_staple) {
+        spec->activate = ACME_ACTIVATE_RESTART; /* mod_ssl staples only what it loaded itself */
+    }
+}
+
 static void spec_policy(draft_t *draft, acme_spec_t *spec)
 {
     apr_int64_t n = 3;
@@ -1069,6 +1089,7 @@ static void spec_policy(draft_t *draft, acme_spec_t *spec)
     acme_scan_number(&n, failover, strlen(failover), 9, NULL);
     spec->failover_after = (int)n;
     spec_renewal(draft, spec);
+    spec_kind(draft, spec);
 }
 
 static int serves_rsa(const draft_t *draft, const apr_array_header_t *types)
@@ -1090,6 +1111,23 @@ static int serves_rsa(const draft_t *draft, const apr_array_header_t *types)
     return 0;
 }
 
+/* CAs that end an order for a must-staple certificate with badCSR (Let's Encrypt since 2025-05-07). */
+static void remark_on_staple(form_t *form, draft_t *draft, const apr_array_header_t *cas)
+{
+    int i;
+
+    for (i = 0; is_on(draft, ACMOD_AcmeMustStaple, "off") && i < cas->nelts; i++) {
+        const acme_ca_t *ca = APR_ARRAY_IDX(cas, i, const acme_ca_t *);
+
+        if (strstr(ca->directory_url, ".letsencrypt.org/")) {
+            remark(form, APLOG_WARNING, "AC0160", draft->server,
+                   "%s: AcmeMustStaple on (%s): %s refuses such requests; use another CA, or "
+                   "AcmeMustStaple off", draft->cert->label,
+                   value_of(draft, ACMOD_AcmeMustStaple)->where, ca->name);
+        }
+    }
+}
+
 static void specs_of(form_t *form, draft_t *draft)
 {
     const apr_array_header_t *types = value_of(draft, ACMOD_AcmeKeyType)->args;
@@ -1106,6 +1144,7 @@ static void specs_of(form_t *form, draft_t *draft)
         draft_error(draft, form, "%d names, CAs certify at most 100 (some 25) at once (%s)",
                     draft->names->nelts, draft->where);
     }
+    remark_on_staple(form, draft, cas);
     file = acme_name_file(draft->cert->label, form->pool);
     common = common_name(form, draft);
     for (i = 0; i < n; i++) {

@@ -95,6 +95,7 @@ static void manager_conf(acme_manager_conf_t *conf, acmod_run_t *run, apr_pool_t
         jobs[i].baseline = run->baseline[i];
         jobs[i].facts = item->facts;
         jobs[i].issued = item->issued;
+        jobs[i].key = item->key;
         jobs[i].can_stage = item->can_stage;
         jobs[i].retry_now = item->retry_now;
         jobs[i].trouble = item->spec->error ? item->spec->error : item->trouble;

@@ -487,6 +487,38 @@ static int must_staple(const X509 *x509)
     return found;
 }
 
+const char *acme_chain_ari_id(const acme_chain_t *chain, apr_pool_t *pool)
+{
+    X509 *x509 = chain->x509[0];
+    const ASN1_OCTET_STRING *issuer = X509_get0_authority_key_id(x509);
+    unsigned char *der = NULL;
+    const char *id = "";
+    int len;
+
+    ERR_clear_error();
+    len = i2d_ASN1_INTEGER(X509_get_serialNumber(x509), &der);
+    /* Tag and one byte of length stand before the content: a serial has 20 bytes at most. */
+    if (issuer && ASN1_STRING_length(issuer) > 0 && len > 2 && len < 128) {
+        id = apr_pstrcat(pool,
+                         acme_base64url_encode(ASN1_STRING_get0_data(issuer),
+                                               (apr_size_t)ASN1_STRING_length(issuer), pool),
+                         ".", acme_base64url_encode(der + 2, (apr_size_t)len - 2, pool), NULL);
+    }
+    OPENSSL_free(der);
+    ERR_clear_error();
+    return strlen(id) <= ACME_ARI_ID_MAX ? id : "";
+}
+
+const char *acme_chain_top_issuer(const acme_chain_t *chain, apr_pool_t *pool)
+{
+    const char *name;
+
+    ERR_clear_error();
+    name = common_name_of(X509_get_issuer_name(chain->x509[chain->n - 1]), pool);
+    ERR_clear_error();
+    return name;
+}
+
 static const char *spki_digest(const X509 *x509, apr_pool_t *pool)
 {
     unsigned char *der = NULL;
@@ -533,6 +565,7 @@ acme_rv_t acme_chain_leaf(acme_leaf_t *out, const acme_chain_t *chain, apr_pool_
     leaf.is_ca = (X509_get_extension_flags(x509) & EXFLAG_CA) != 0;
     leaf.self_issued = self_issued(x509);
     leaf.must_staple = must_staple(x509);
+    leaf.ari_id = acme_chain_ari_id(chain, pool);
     leaf.fingerprint = acme_sha256_hex(apr_palloc(pool, ACME_SHA256_HEX), chain->der[0],
                                        chain->len[0]);
     ERR_clear_error();
@@ -640,6 +673,10 @@ static acme_rv_t check_use(const acme_chain_t *chain, const acme_leaf_t *leaf,
         || !(X509_get_key_usage(x509) & KU_DIGITAL_SIGNATURE)) {
         return fail(err, ACME_E_CERTIFICATE, "AC0538",
                     "the certificate may not be used by a TLS server");
+    }
+    if (leaf->must_staple && !want->must_staple) {
+        return acme_error_set(err, ACME_E_CERTIFICATE, "AC0525",
+                              "the certificate has must-staple, which was not asked for");
     }
     return ACME_OK;
 }

@@ -43,10 +43,21 @@ typedef struct {
     int self_issued;           /* subject == issuer: a placeholder or a private toy */
     int must_staple;           /* TLS feature extension (RFC 7633) */
     const char *fingerprint;   /* SHA-256 of the leaf's DER, hex */
+    const char *ari_id;        /* RFC 9773 section 4.1, or "" when it has no such name */
 } acme_leaf_t;
 
 acme_rv_t acme_chain_leaf(acme_leaf_t *out, const acme_chain_t *chain, apr_pool_t *pool,
                           acme_error_t *err);
+
+/* The leaf's unique identifier for renewal information (RFC 9773 section 4.1): base64url of the
+ * authority key identifier, ".", base64url of the serial number's DER content. "" when it has no
+ * authority key identifier or the name would be longer than ACME_ARI_ID_MAX. */
+#define ACME_ARI_ID_MAX 95
+const char *acme_chain_ari_id(const acme_chain_t *chain, apr_pool_t *pool);
+
+/* Common name of the issuer of the topmost certificate that came, printable, or "": what
+ * AcmePreferredChain is held against. */
+const char *acme_chain_top_issuer(const acme_chain_t *chain, apr_pool_t *pool);
 
 int acme_chain_matches_key(const acme_chain_t *chain, const acme_key_t *key);
 
@@ -57,13 +68,15 @@ typedef struct {
     acme_key_type_t key_type;
     apr_time_t now;
     int allow_future_not_before;     /* adoption: a wrong clock must not lose a pair */
+    int must_staple;                 /* it was asked for; else the leaf must not have it */
 } acme_chain_want_t;
 
 /* The full check of SECURITY rule "what comes back is checked before anything is written": leaf
  * first, its key, names, key type, not a CA, serverAuth allowed, notBefore at most 10 min ahead,
  * notAfter in the future and after notBefore, each certificate issued by the next (one that did
  * not issue the one kept before it is dropped, *dropped says how many), acceptable to SSL_CTX at
- * security level 2. On success *out is the chain to use (maybe shortened). */
+ * security level 2, must-staple only where it was asked for (one that lacks it is the caller's
+ * affair). On success *out is the chain to use (maybe shortened). */
 acme_rv_t acme_chain_check(acme_chain_t **out, int *dropped, const acme_chain_t *chain,
                            const acme_chain_want_t *want, apr_pool_t *pool, acme_error_t *err);
 

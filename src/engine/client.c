@@ -27,6 +27,8 @@ struct acme_client_t {
     acme_key_t *key;           /* the certificate's */
     const char *chain_pem;     /* as downloaded */
     apr_size_t chain_len;
+    const char *preferred_pem; /* the alternate one that AcmePreferredChain wants, or NULL */
+    apr_size_t preferred_len;
     acme_chain_t *chain;       /* checked */
     acme_leaf_t leaf;
     acme_error_t failed;       /* of the last exchange */
@@ -41,6 +43,7 @@ struct acme_client_t {
     int store_failures;
     int live;
     int checks;                /* self-checks asked for */
+    int profile_told;
     int done;
 };
 
@@ -301,6 +304,31 @@ static acme_rv_t key_make(acme_client_t *client, acme_error_t *err)
     return append(client, ACME_REC_KEY, pem, strlen(pem), err);
 }
 
+/* AcmeKeyReuse: the key in service is recorded like a new one, so that whoever resumes the order, and
+ * root, find it where they look for one. */
+static acme_rv_t key_keep(acme_client_t *client, acme_error_t *err)
+{
+    const char *pem = acme_key_to_pem(client->conf.former_key, client->scratch);
+
+    if (pem == NULL
+        || acme_key_from_pem(&client->key, pem, strlen(pem), client->pool, NULL) != ACME_OK) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0315", "the key in service cannot be kept");
+    }
+    return append(client, ACME_REC_KEY, pem, strlen(pem), err);
+}
+
+static acme_rv_t key_reused(acme_client_t *client, acme_error_t *err)
+{
+    const acme_client_conf_t *conf = &client->conf;
+    acme_key_type_t type;
+
+    if (!conf->spec->key_reuse || conf->former_key == NULL
+        || acme_key_type(&type, conf->former_key) != ACME_OK || type != conf->spec->key_type) {
+        return ACME_AGAIN;
+    }
+    return key_keep(client, err);
+}
+
 static acme_rv_t act_key(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
                          apr_time_t *until, acme_error_t *err)
 {
@@ -314,7 +342,9 @@ static acme_rv_t act_key(acme_client_t *client, const acme_plan_t *plan, acme_ev
     }
     if ((!key_pending(&set) && !(conf->spec->key_reuse && set.present[ACME_REC_KEY]))
         || key_load(&client->key, client, &set) != ACME_OK) {
-        if (key_make(client, err) != ACME_OK) {
+        acme_rv_t rv = key_reused(client, err);
+
+        if (rv == ACME_FAIL || (rv == ACME_AGAIN && key_make(client, err) != ACME_OK)) {
             return ACME_FAIL;
         }
     }
@@ -595,35 +625,83 @@ static acme_rv_t unusable(acme_client_t *client, int hopeless, acme_error_t *err
     return ACME_FAIL;
 }
 
-static acme_rv_t check(acme_client_t *client, acme_error_t *err)
+/* *hopeless: it is not for our key. */
+static acme_rv_t chain_good(acme_chain_t **good, int *hopeless, acme_client_t *client,
+                            const char *pem, apr_size_t len, acme_error_t *err)
 {
     const acme_spec_t *spec = client->conf.spec;
-    acme_chain_t *came, *good;
     acme_chain_want_t want;
+    acme_chain_t *came;
     int left_out = 0;
 
-    if (client->chain_pem == NULL || client->key == NULL) {
-        return acme_error_set(err, ACME_E_INTERNAL, "AC0550", "no chain or no key to check");
-    }
-    if (acme_chain_from_pem(&came, client->chain_pem, client->chain_len, client->pool, err)
-        != ACME_OK) {
-        return unusable(client, 0, err);
+    *hopeless = 0;
+    if (acme_chain_from_pem(&came, pem, len, client->pool, err) != ACME_OK) {
+        return ACME_FAIL;
     }
     memset(&want, 0, sizeof(want));
     want.names = spec->names;
     want.key = client->key;
     want.key_type = spec->key_type;
+    want.must_staple = spec->must_staple;
     want.now = now_of(client);
-    if (acme_chain_check(&good, &left_out, came, &want, client->pool, err) != ACME_OK) {
-        return unusable(client, !acme_chain_matches_key(came, client->key), err);
+    if (acme_chain_check(good, &left_out, came, &want, client->pool, err) != ACME_OK) {
+        *hopeless = !acme_chain_matches_key(came, client->key);
+        return ACME_FAIL;
     }
     if (left_out > 0) {
         acme_log(client->conf.log, ACME_LOG_WARNING, "AC0551", label_of(client),
                  "%d certificates behind the chain did not belong to it and are left out",
                  left_out);
     }
+    return ACME_OK;
+}
+
+/* AcmePreferredChain: a chain more, never a certificate less. ACME_AGAIN: the default one it is. */
+static acme_rv_t check_preferred(acme_client_t *client, acme_chain_t **good)
+{
+    const char *wanted = client->conf.spec->preferred_chain;
+    acme_error_t err;
+    int hopeless;
+
+    if (wanted == NULL || client->order->preferred) {
+        acme_error_clear(&err);
+        if (client->preferred_pem == NULL
+            || chain_good(good, &hopeless, client, client->preferred_pem, client->preferred_len,
+                          &err) == ACME_OK) {
+            return client->preferred_pem != NULL ? ACME_OK : ACME_AGAIN;
+        }
+        acme_log(client->conf.log, ACME_LOG_WARNING, "AC0527", label_of(client),
+                 "the chain of \"%s\" cannot be used, the CA's default one is taken: %s", wanted,
+                 err.text);
+        return ACME_AGAIN;
+    }
+    acme_log(client->conf.log, ACME_LOG_NOTICE, "AC0526", label_of(client),
+             "the CA offers no chain of \"%s\" (AcmePreferredChain): its default one is taken",
+             wanted);
+    return ACME_AGAIN;
+}
+
+static acme_rv_t check(acme_client_t *client, acme_error_t *err)
+{
+    acme_chain_t *good;
+    int hopeless;
+
+    if (client->chain_pem == NULL || client->key == NULL) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0550", "no chain or no key to check");
+    }
+    if (check_preferred(client, &good) != ACME_OK
+        && chain_good(&good, &hopeless, client, client->chain_pem, client->chain_len, err)
+               != ACME_OK) {
+        return unusable(client, hopeless, err);
+    }
     if (acme_chain_leaf(&client->leaf, good, client->pool, err) != ACME_OK) {
         return ACME_FAIL;
+    }
+    if (client->conf.spec->must_staple && !client->leaf.must_staple) {
+        acme_log(client->conf.log, ACME_LOG_WARNING, "AC0528", label_of(client),
+                 "serial %s has no must-staple, although the request asked for it "
+                 "(AcmeMustStaple): %s does not issue it", client->leaf.serial,
+                 client->conf.ca->name);
     }
     client->chain = good;
     return ACME_OK;
@@ -778,18 +856,44 @@ static acme_rv_t stopped(acme_client_t *client, acme_error_t *err)
 /* The response goes with the scratch pool; a chain must outlive it. */
 static void keep_chain(acme_client_t *client, const acme_plan_t *plan, const acme_event_t *event)
 {
+    acme_step_t now = client->order->step;
     const char *body;
 
-    if (plan->step == ACME_STEP_DOWNLOAD && event->response != NULL
-        && client->order->step == ACME_STEP_STORE) {
+    if (event->response == NULL) {
+        return;
+    }
+    if (plan->step == ACME_STEP_DOWNLOAD
+        && (now == ACME_STEP_STORE || now == ACME_STEP_ALTERNATE)) {
         body = acme_http_response_body(event->response, &client->chain_len);
         client->chain_pem = apr_pstrmemdup(client->pool, body, client->chain_len);
+    }
+    if (plan->step == ACME_STEP_ALTERNATE && client->order->preferred) {
+        body = acme_http_response_body(event->response, &client->preferred_len);
+        client->preferred_pem = apr_pstrmemdup(client->pool, body, client->preferred_len);
+    }
+}
+
+/* What the CA refused and was ordered without. */
+static void tell_refusal(const acme_client_t *client, const acme_order_t *before)
+{
+    const acme_order_t *order = client->order;
+
+    if (order->replaces_refused && !before->replaces_refused) {
+        acme_log(client->conf.log, ACME_LOG_INFO, "AC0312", label_of(client),
+                 "%s does not take it as the replacement of a certificate, it is ordered without "
+                 "\"replaces\": %s", client->conf.ca->name, order->refusal);
+    }
+    if (order->profile_refused && !before->profile_refused) {
+        acme_log(client->conf.log, ACME_LOG_WARNING, "AC0316", label_of(client),
+                 "%s refuses the profile %s (AcmeProfile), it is ordered without: %s",
+                 client->conf.ca->name, client->conf.spec->profile, order->refusal);
     }
 }
 
 static acme_rv_t digest(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
                         apr_time_t *until, acme_error_t *err)
 {
+    acme_order_t before = *client->order;
     int again = 0;
     acme_rv_t rv;
 
@@ -798,6 +902,7 @@ static acme_rv_t digest(acme_client_t *client, const acme_plan_t *plan, acme_eve
     event->random = random_of(client);
     rv = acme_order_take(client->order, event, &again, err);
     keep_chain(client, plan, event);
+    tell_refusal(client, &before);
     if (plan->step == ACME_STEP_NEW_ORDER && client->order->order_url != NULL) {
         acme_log(client->conf.log, ACME_LOG_INFO, "AC0718", label_of(client), "order %s",
                  client->order->order_url);
@@ -815,6 +920,50 @@ static acme_rv_t digest(acme_client_t *client, const acme_plan_t *plan, acme_eve
     return rv;
 }
 
+static acme_rv_t profile_missing(acme_client_t *client, acme_error_t *err)
+{
+    const char *profile = client->conf.spec->profile;
+
+    if (!client->conf.spec->profile_required) {
+        if (!client->profile_told) {
+            acme_log(client->conf.log, ACME_LOG_WARNING, "AC0317", label_of(client),
+                     "%s does not offer the profile %s (AcmeProfile), it is ordered without",
+                     client->conf.ca->name, profile);
+        }
+        client->profile_told = 1;
+        return ACME_OK;
+    }
+    (void)acme_error_set(err, ACME_E_PROBLEM, "AC0318",
+                         "%s does not offer the profile %s, which AcmeProfile requires: nothing is "
+                         "ordered", client->conf.ca->name, profile);
+    if (err != NULL) {
+        err->retry = ACME_RETRY_SLOW;
+        apr_cpystrn(err->problem, "invalidProfile", sizeof(err->problem));
+    }
+    return ACME_FAIL;
+}
+
+/* What newOrder may hold is the directory's to say; it may have been fetched again. */
+static acme_rv_t terms(acme_client_t *client, acme_error_t *err)
+{
+    const acme_directory_t *directory = acme_session_directory(client->conf.session);
+    const char *profile = client->conf.spec->profile;
+    acme_order_t *order = client->order;
+
+    order->new_order_url = directory->new_order;
+    order->replaces = directory->renewal_info != NULL && !order->replaces_refused
+                          ? client->conf.replaces : NULL;
+    order->profile = NULL;
+    if (profile == NULL || order->profile_refused || order->order_url != NULL) {
+        return ACME_OK;
+    }
+    if (!acme_names_contain(directory->profiles, profile)) {
+        return profile_missing(client, err);
+    }
+    order->profile = profile;
+    return ACME_OK;
+}
+
 static acme_rv_t take_step(acme_client_t *client, apr_time_t *until, acme_error_t *err)
 {
     acme_event_t event;
@@ -825,8 +974,9 @@ static acme_rv_t take_step(acme_client_t *client, apr_time_t *until, acme_error_
         return ACME_FAIL;
     }
     apr_pool_clear(client->scratch);
-    /* A directory that was fetched again may have moved it; its strings stay. */
-    client->order->new_order_url = acme_session_directory(client->conf.session)->new_order;
+    if (terms(client, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
     acme_order_plan(&plan, client->order, now_of(client), client->scratch);
     if (plan.act != ACME_ACT_WAIT) {
         client->step = acme_step_name(plan.step);

@@ -14,6 +14,9 @@ typedef struct {
     int rehearsal;                /* at a CA's staging: the order is gone through, nothing of it is
                                    * recorded, kept or published; no recorded one is resumed */
     int row;                      /* of the board, -1: none */
+    const char *replaces;         /* renewal information's name of the certificate this CA issued
+                                   * and that is to be replaced, or NULL */
+    const acme_key_t *former_key; /* of the certificate in service, for AcmeKeyReuse; or NULL */
     acme_session_t *session;
     acme_store_t *store;
     acme_present_ctx_t *presenters;

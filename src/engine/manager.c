@@ -12,6 +12,7 @@
 #include <apr_strings.h>
 
 #include "base/time.h"
+#include "protocol/ari.h"
 #include "protocol/backoff.h"
 
 #define SLICE ACME_WAIT_SLICE
@@ -22,6 +23,10 @@
 #define EXPIRY_SCAN apr_time_from_sec(60)
 #define FROM_THE_FUTURE apr_time_from_sec(600)
 #define RENEWAL_SPREAD apr_time_from_sec(3600)
+#define ASK_PACE apr_time_from_msec(250)
+#define ASK_LATER apr_time_from_sec(60)
+#define NOT_OFFERED apr_time_from_sec(24 * 3600)
+#define TOLD_EVERY apr_time_from_sec(24 * 3600)
 
 typedef enum {
     JOB_IDLE,    /* nothing to do until due, then decide again */
@@ -52,6 +57,7 @@ struct job_t {
     int ca;                  /* of spec->cas, that the next attempt goes to */
     int ca_failures;         /* since it does */
     int told;                /* expiry warnings given */
+    acme_ari_t ari;          /* the CA's window for what is in service */
     apr_time_t activate_at;  /* when what waits for a restart goes live without one; 0: nothing */
     /* The attempt that runs or waits. */
     apr_pool_t *pool;
@@ -71,6 +77,7 @@ typedef struct {
     int running;
     int wanted;              /* by a job */
     apr_time_t rest_told;
+    apr_time_t ari_told;
 } ca_t;
 
 struct acme_manager_t {
@@ -86,7 +93,7 @@ struct acme_manager_t {
     acme_stop_t stop;           /* of the workers: quit */
     int quit;
     pthread_mutex_t mutex;      /* guards jobs that no worker has, and cas' states */
-    pthread_cond_t tick, work;
+    pthread_cond_t tick, work, ask;
     int woken;
     int passed_over;            /* a ready job could not be taken by a free worker */
     apr_time_t wall, steady;    /* of the last slice */
@@ -96,6 +103,8 @@ struct acme_manager_t {
     apr_interval_time_t shifted; /* all jumps of the clock together */
     pthread_t *threads;
     int n_threads;
+    pthread_t asker;
+    int asking;                  /* that thread exists */
 };
 
 static apr_time_t now_of(const acme_manager_t *m)
@@ -135,6 +144,7 @@ static void remember(job_t *job, const acme_facts_t *facts, const acme_issued_t 
     }
     job->facts = *facts;
     job->facts.serial = kept(facts->serial, pool);
+    job->facts.ari_id = kept(facts->ari_id, pool);
     job->issued = *issued;
     job->issued.key_digest = kept(issued->key_digest, pool);
     job->issued.directory = kept(issued->directory, pool);
@@ -179,6 +189,7 @@ static void facts_of_leaf(acme_facts_t *facts, const acme_spec_t *spec, const ac
     facts->names_ok = acme_names_include(leaf->names, spec->names);
     facts->directory_ok = directory_listed(spec, directory);
     facts->serial = leaf->serial;
+    facts->ari_id = leaf->ari_id;
 }
 
 /* What the row serves that root had not seen when it read F. ACME_AGAIN: nothing. */
@@ -251,6 +262,7 @@ static acme_rv_t staged_pair(staged_t *staged, const job_t *job, const acme_reco
     want.names = spec->names;
     want.key = staged->key;
     want.key_type = spec->key_type;
+    want.must_staple = spec->must_staple;
     want.now = now;
     if (acme_chain_check(&staged->chain, &dropped, chain, &want, scratch, NULL) != ACME_OK
         || acme_chain_leaf(&staged->leaf, staged->chain, scratch, NULL) != ACME_OK) {
@@ -415,6 +427,25 @@ static void load_attempt(acme_attempt_t *attempt, const job_t *job, const acme_r
     }
 }
 
+static const char *ari_id_of(const job_t *job)
+{
+    return job->facts.ari_id != NULL ? job->facts.ari_id : "";
+}
+
+/* A record that cannot be read costs a question to the CA. */
+static void load_ari(job_t *job, const acme_record_set_t *set, apr_time_t now, apr_pool_t *scratch)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_ARI];
+
+    if (!set->present[ACME_REC_ARI]
+        || acme_ari_restore(&job->ari, rec->payload, rec->len, ari_id_of(job), now, scratch, NULL)
+               != ACME_OK) {
+        memset(&job->ari, 0, sizeof(job->ari));
+        acme_ari_begin(&job->ari, ari_id_of(job), 0, now);
+    }
+    job->facts.ari_at = job->ari.at;
+}
+
 /* F as root found it, replaced by what an earlier owner has obtained since. */
 static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
 {
@@ -451,6 +482,7 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
         job->facts = facts;
         job->issued = issued;
     }
+    load_ari(job, &set, now_of(m), scratch);
     tell_known(m, job, ACME_NOTICE_OBTAINED, &job->facts, &job->issued);
     if (attempt.failures > 0) {
         tell_failed(m, job, &job->attempt, NULL);
@@ -574,7 +606,8 @@ typedef enum { FAILOVER_NEVER, FAILOVER_COUNTED, FAILOVER_AT_ONCE } failover_t;
 /* Policy of one CA that another need not share. */
 static int is_refusal(const char *problem)
 {
-    static const char *const refusals[] = {"rejectedIdentifier", "unsupportedIdentifier", "caa"};
+    static const char *const refusals[] = {"rejectedIdentifier", "unsupportedIdentifier", "caa",
+                                           "invalidProfile"};
     apr_size_t i;
 
     for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
@@ -731,6 +764,7 @@ static void show(acme_manager_t *m, job_t *job, const char *state)
     status.not_after = job->facts.not_after;
     apr_cpystrn(status.serial, job->facts.serial != NULL ? job->facts.serial : "",
                 sizeof(status.serial));
+    apr_cpystrn(status.explanation, job->ari.explanation, sizeof(status.explanation));
     status.changed = now_of(m);
     acme_board_status_write(m->conf.board, job->conf->row, &status);
 }
@@ -840,6 +874,41 @@ static void begin_status(const job_t *job)
     status->not_after = job->facts.not_after;
     apr_cpystrn(status->serial, job->facts.serial != NULL ? job->facts.serial : "",
                 sizeof(status->serial));
+    apr_cpystrn(status->explanation, job->ari.explanation, sizeof(status->explanation));
+}
+
+/* The certificate in service is one of this CA: so it may be told what is to be replaced. */
+static const char *replaces(const job_t *job, const acme_ca_t *ca)
+{
+    if (!job->conf->spec->ari || !job->facts.have || *ari_id_of(job) == '\0'
+        || job->issued.directory == NULL
+        || strcmp(job->issued.directory, ca->directory_url) != 0) {
+        return NULL;
+    }
+    return job->facts.ari_id;
+}
+
+/* For AcmeKeyReuse: of what the board serves if that is newer than what root handed over. */
+static const acme_key_t *former_key(const acme_manager_t *m, const job_t *job)
+{
+    const acme_job_conf_t *conf = job->conf;
+    acme_board_live_t live;
+    acme_key_t *key;
+
+    if (!conf->spec->key_reuse) {
+        return NULL;
+    }
+    if (m->conf.board != NULL && conf->row >= 0
+        && acme_board_row_generation(m->conf.board, conf->row) > conf->baseline
+        && acme_board_live_read(&live, m->conf.board, conf->row, job->pool, NULL) == ACME_OK
+        && acme_key_from_der(&key, live.key, live.key_len, job->pool, NULL) == ACME_OK) {
+        return key;
+    }
+    if (conf->key != NULL
+        && acme_key_from_pem(&key, conf->key, strlen(conf->key), job->pool, NULL) == ACME_OK) {
+        return key;
+    }
+    return NULL;
 }
 
 static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error_t *err)
@@ -854,6 +923,8 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
     conf.rehearsal = is_rehearsal(m, job);
     apr_cpystrn(job->status->ca, conf.ca->directory_url, sizeof(job->status->ca));
     conf.row = job->conf->row;
+    conf.replaces = replaces(job, conf.ca);
+    conf.former_key = former_key(m, job);
     conf.session = ca->session;
     conf.store = m->conf.store;
     conf.presenters = m->presenters;
@@ -925,6 +996,26 @@ static void record_attempt(acme_manager_t *m, const job_t *job, const acme_attem
                       now_of(m), pool, &err) != ACME_OK) {
         acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0727", job->conf->spec->label,
                  "the attempt could not be recorded: %s", err.text);
+    }
+    apr_pool_destroy(pool);
+}
+
+static void record_ari(acme_manager_t *m, const job_t *job)
+{
+    acme_store_t *store = m->conf.store;
+    const char *payload;
+    acme_error_t err;
+    apr_pool_t *pool;
+
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
+        return;
+    }
+    acme_error_clear(&err);
+    payload = acme_ari_payload(&job->ari, pool);
+    if (store->append(store, job->conf->spec->id, ACME_REC_ARI, payload, strlen(payload),
+                      now_of(m), pool, &err) != ACME_OK) {
+        acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0751", job->conf->spec->label,
+                 "the moment of the renewal could not be recorded: %s", err.text);
     }
     apr_pool_destroy(pool);
 }
@@ -1050,6 +1141,11 @@ static void succeeded(acme_manager_t *m, job_t *job)
                            ? order->challenge_used : job->issued.challenge;
     issued.issued = now_of(m);
     note_proof(m, order->challenge_used, 1, issued.issued);
+    acme_ari_begin(&job->ari, acme_client_leaf(job->client)->ari_id,
+                   job->decision.rushed, now_of(m));
+    if (job->ari.early[0] != 0) {
+        record_ari(m, job);
+    }
     if (job->attempt.failures > 0) {
         none.kind = none.problem = none.text = none.step = none.challenge = none.why = "";
         none.digest = job->digest;
@@ -1069,6 +1165,11 @@ static void succeeded(acme_manager_t *m, job_t *job)
     end_attempt(job);
 }
 
+static int by_window(const job_t *job)
+{
+    return job->facts.ari_at != 0 && job->decision.renew_at == job->facts.ari_at;
+}
+
 static void log_next(acme_manager_t *m, const job_t *job)
 {
     char when[ACME_TIME_TEXT];
@@ -1076,7 +1177,8 @@ static void log_next(acme_manager_t *m, const job_t *job)
     if (job->decision.renew_at > 0) {
         acme_log(m->conf.log, ACME_LOG_INFO, "AC0721", job->conf->spec->label,
                  "next renewal at %s",
-                 acme_time_format(when, job->decision.renew_at + spread(job)));
+                 acme_time_format(when, job->decision.renew_at
+                                        + (by_window(job) ? 0 : spread(job))));
     }
 }
 
@@ -1238,6 +1340,228 @@ static void *worker(void *baton)
     return NULL;
 }
 
+/* By the clock that only grows: a jump of the other one must not stretch the wait. */
+static void steady_in(struct timespec *until, apr_interval_time_t wait)
+{
+    apr_int64_t ns;
+
+    clock_gettime(CLOCK_MONOTONIC, until);
+    ns = until->tv_nsec + (apr_int64_t)wait * 1000;
+    until->tv_sec += ns / 1000000000;
+    until->tv_nsec = ns % 1000000000;
+}
+
+/* ---- renewal information ---- */
+
+/* Whom to ask: the CA that issued the certificate, whatever is configured first now. NULL: it is not
+ * known, or not one of those that are configured. */
+static ca_t *issuer_of(acme_manager_t *m, const job_t *job)
+{
+    int i;
+
+    for (i = 0; i < job->conf->spec->cas->nelts && job->issued.directory != NULL; i++) {
+        const acme_ca_t *ca = ca_at(job, i);
+
+        if (strcmp(ca->directory_url, job->issued.directory) == 0) {
+            return ca_state_of(m, ca);
+        }
+    }
+    return NULL;
+}
+
+static int may_ask(acme_manager_t *m, const job_t *job, apr_time_t now)
+{
+    const ca_t *ca;
+
+    if (job->state != JOB_IDLE || !job->conf->spec->ari || job->ari.next > now
+        || job->decision.what == ACME_DO_HOLD || !job->facts.have || *ari_id_of(job) == '\0'
+        || now >= job->facts.not_after) {
+        return 0;
+    }
+    ca = issuer_of(m, job);
+    return ca != NULL && ca->session != NULL && acme_session_paused(ca->session) <= now;
+}
+
+/* The one that has been due longest. */
+static job_t *next_to_ask(acme_manager_t *m, apr_time_t now)
+{
+    job_t *best = NULL;
+    int i;
+
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        job_t *job = &m->jobs[i];
+
+        if (may_ask(m, job, now) && (best == NULL || job->ari.next < best->ari.next)) {
+            best = job;
+        }
+    }
+    return best;
+}
+
+/* One question; strings live in pool. */
+typedef struct {
+    const char *id;
+    ca_t *ca;
+    apr_time_t not_before, not_after;
+    acme_rv_t rv;              /* ACME_AGAIN: not offered */
+    int lasting;               /* the CA answered, but nothing that can be used */
+    acme_renewal_info_t info;
+    const char *retry_after;
+    acme_error_t err;
+    apr_pool_t *pool;
+} question_t;
+
+static acme_rv_t read_answer(question_t *q, const acme_http_response_t *response, apr_time_t now)
+{
+    int status = acme_http_response_status(response);
+    const char *body;
+    apr_size_t len;
+
+    q->retry_after = acme_http_response_header(response, "retry-after");
+    if (status / 100 != 2) {
+        q->lasting = status < 500 && status != 429;
+        return acme_problem_from_response(NULL, response, now, q->pool, &q->err);
+    }
+    q->lasting = 1;
+    body = acme_http_response_body(response, &len);
+    if (acme_renewal_info_parse(&q->info, body, len, q->pool, &q->err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return acme_renewal_info_judge(&q->info, q->not_before, q->not_after, &q->err);
+}
+
+/* Without the mutex. */
+static void ask_ca(question_t *q, acme_manager_t *m)
+{
+    acme_http_response_t *response;
+
+    acme_error_clear(&q->err);
+    q->rv = acme_session_renewal_info(&response, q->ca->session, q->id, q->pool, &q->err);
+    if (q->rv == ACME_OK) {
+        q->rv = read_answer(q, response, now_of(m));
+    }
+}
+
+/* Told once a day and CA: a CA that breaks one answer breaks all of them. */
+static void tell_unusable(acme_manager_t *m, const job_t *job, const question_t *q)
+{
+    apr_time_t now = now_of(m);
+    acme_log_level_t level = ACME_LOG_DEBUG;
+
+    if (q->lasting
+        && (q->ca->ari_told == 0 || now < q->ca->ari_told || now - q->ca->ari_told > TOLD_EVERY)) {
+        q->ca->ari_told = now;
+        level = ACME_LOG_WARNING;
+    }
+    acme_log(m->conf.log, level, "AC0750", job->conf->spec->label,
+             "the CA's renewal information cannot be used, the lifetime decides: %s", q->err.text);
+}
+
+static void tell_window(acme_manager_t *m, const job_t *job)
+{
+    char from[ACME_TIME_TEXT], until[ACME_TIME_TEXT], at[ACME_TIME_TEXT];
+    const acme_ari_t *ari = &job->ari;
+
+    acme_log(m->conf.log, ACME_LOG_INFO, "AC0752", job->conf->spec->label,
+             "the CA wants it renewed between %s and %s; chosen: %s",
+             acme_time_format(from, ari->start), acme_time_format(until, ari->end),
+             acme_time_format(at, ari->at));
+    if (*ari->explanation != '\0') {
+        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0753", job->conf->spec->label,
+                 "the CA explains its renewal window: %s", ari->explanation);
+    }
+}
+
+/* The job is claimed. */
+static void take_answer(acme_manager_t *m, job_t *job, const question_t *q)
+{
+    apr_time_t now = now_of(m);
+    double random = random_of(m);
+
+    if (q->rv == ACME_AGAIN) {
+        job->ari.next = acme_time_add(now, NOT_OFFERED);
+        return;
+    }
+    if (q->rv == ACME_OK) {
+        acme_ari_answered(&job->ari, q->retry_after, now, random);
+        if (acme_ari_take(&job->ari, &q->info, lifetime_of(&job->facts),
+                          acme_policy_usual(job->conf->spec, &job->facts), now, random_of(m))) {
+            tell_window(m, job);
+        }
+    }
+    else {
+        tell_unusable(m, job, q);
+        acme_ari_failed(&job->ari, q->lasting, q->retry_after, now, random);
+    }
+    job->facts.ari_at = job->ari.at;
+    record_ari(m, job);
+}
+
+/* With the mutex, which is not held while the CA is asked: the job goes its way meanwhile, and when
+ * it is another certificate's by then, the answer is nobody's. */
+static void ask(acme_manager_t *m, job_t *job)
+{
+    question_t q;
+
+    memset(&q, 0, sizeof(q));
+    job->ari.next = acme_time_add(now_of(m), ASK_LATER);
+    if (apr_pool_create_unmanaged_ex(&q.pool, NULL, NULL) != APR_SUCCESS) {
+        return;
+    }
+    q.id = apr_pstrdup(q.pool, job->facts.ari_id);
+    q.ca = issuer_of(m, job);
+    q.not_before = job->facts.not_before;
+    q.not_after = job->facts.not_after;
+    pthread_mutex_unlock(&m->mutex);
+    ask_ca(&q, m);
+    pthread_mutex_lock(&m->mutex);
+    if (job->state == JOB_IDLE && strcmp(ari_id_of(job), q.id) == 0
+        && q.err.kind != ACME_E_STOPPED) {
+        job->state = JOB_RUNNING;
+        pthread_mutex_unlock(&m->mutex);
+        take_answer(m, job, &q);
+        pthread_mutex_lock(&m->mutex);
+        job->state = JOB_IDLE;
+        decide(m, job, now_of(m));
+        m->woken = 1;
+        pthread_cond_signal(&m->tick);
+    }
+    apr_pool_destroy(q.pool);
+}
+
+static void *asker(void *baton)
+{
+    acme_manager_t *m = baton;
+    struct timespec until;
+    job_t *job;
+
+    pthread_mutex_lock(&m->mutex);
+    while (!quitting(m)) {
+        job = next_to_ask(m, now_of(m));
+        if (job != NULL) {
+            ask(m, job);
+        }
+        steady_in(&until, ASK_PACE);
+        if (!quitting(m)) {
+            pthread_cond_timedwait(&m->ask, &m->mutex, &until);
+        }
+    }
+    pthread_mutex_unlock(&m->mutex);
+    return NULL;
+}
+
+static int wants_ari(const acme_manager_t *m)
+{
+    int i;
+
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        if (m->jobs[i].conf->spec->ari) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static void start_workers(acme_manager_t *m)
 {
     int wanted = m->conf.workers > 0 ? m->conf.workers : 1;
@@ -1252,6 +1576,7 @@ static void start_workers(acme_manager_t *m)
         rc = pthread_create(&m->threads[m->n_threads], NULL, worker, m);
         m->n_threads += rc == 0;
     }
+    m->asking = wants_ari(m) && pthread_create(&m->asker, NULL, asker, m) == 0;
     pthread_mutex_unlock(&m->mutex);
     pthread_sigmask(SIG_SETMASK, &former, NULL);
     if (m->n_threads < wanted) {
@@ -1267,7 +1592,12 @@ static void join_workers(acme_manager_t *m)
     __atomic_store_n(&m->quit, 1, __ATOMIC_RELEASE);
     pthread_mutex_lock(&m->mutex);
     pthread_cond_broadcast(&m->work);
+    pthread_cond_broadcast(&m->ask);
     pthread_mutex_unlock(&m->mutex);
+    if (m->asking) {
+        pthread_join(m->asker, NULL);
+        m->asking = 0;
+    }
     for (i = 0; i < m->n_threads; i++) {
         pthread_join(m->threads[i], NULL);
     }
@@ -1419,16 +1749,11 @@ static apr_time_t ripen(acme_manager_t *m, apr_time_t now, int *ready)
     return next;
 }
 
-/* By the clock that only grows: a jump of the other one must not stretch the wait. */
 static void sleep_until_woken(acme_manager_t *m, apr_interval_time_t wait)
 {
     struct timespec until;
-    apr_int64_t ns;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    ns = until.tv_nsec + (apr_int64_t)wait * 1000;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
+    steady_in(&until, wait);
     while (!m->woken && pthread_cond_timedwait(&m->tick, &m->mutex, &until) == 0) {
     }
     m->woken = 0;
@@ -1639,6 +1964,7 @@ static apr_status_t manager_cleanup(void *data)
         }
     }
     pthread_cond_destroy(&m->work);
+    pthread_cond_destroy(&m->ask);
     pthread_cond_destroy(&m->tick);
     pthread_mutex_destroy(&m->mutex);
     return APR_SUCCESS;
@@ -1674,6 +2000,7 @@ static int make_locks(acme_manager_t *m)
     }
     rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     rc = rc != 0 ? rc : pthread_cond_init(&m->tick, &attr);
+    rc = rc != 0 ? rc : pthread_cond_init(&m->ask, &attr);
     pthread_condattr_destroy(&attr);
     return rc == 0 && pthread_cond_init(&m->work, NULL) == 0
            && pthread_mutex_init(&m->mutex, NULL) == 0;

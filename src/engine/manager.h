@@ -7,7 +7,8 @@
 #include "protocol/policy.h"
 
 /* The owner's scheduler: which certificates are due, new ones before renewals; due jobs run on a
- * small pool of threads; a waiting order holds none. */
+ * small pool of threads; a waiting order holds none. A thread of its own asks the CAs for renewal
+ * information, one certificate after the other: no order ever waits for that. */
 
 typedef struct {
     const acme_spec_t *spec;
@@ -15,6 +16,7 @@ typedef struct {
     apr_uint64_t baseline;        /* generation of the row as root read it */
     acme_facts_t facts;           /* of F as root found it */
     acme_issued_t issued;         /* of F, members NULL when unknown */
+    const char *key;              /* of F, PEM, for AcmeKeyReuse only; or NULL */
     int can_stage;
     int retry_now;
     const char *trouble;          /* why it is not ordered, or NULL */

@@ -1289,6 +1289,75 @@ acme_rv_t acme_session_ready(acme_session_t *session, apr_pool_t *scratch, acme_
     return rv;
 }
 
+/* ---- renewal information ---- */
+
+/* ACME_AGAIN: it is the caller's turn to fetch it. */
+static acme_rv_t directory_turn(acme_session_t *s, acme_error_t *err)
+{
+    acme_rv_t rv = ACME_OK;
+
+    lock(s);
+    while (s->busy && rv == ACME_OK) {
+        apr_thread_cond_timedwait(s->cond, s->mutex, TURN_SLICE);
+        if (acme_stopped(s->conf.stop)) {
+            rv = acme_error_set(err, ACME_E_STOPPED, NULL, "stopped");
+        }
+    }
+    if (rv == ACME_OK && !have(s).directory) {
+        s->busy = 1;
+        rv = ACME_AGAIN;
+    }
+    unlock(s);
+    return rv;
+}
+
+static acme_rv_t directory_ready(acme_session_t *s, apr_pool_t *scratch, acme_error_t *err)
+{
+    acme_rv_t rv = directory_turn(s, err);
+    acme_error_t cause;
+
+    if (rv != ACME_AGAIN) {
+        return rv;
+    }
+    acme_error_clear(&cause);
+    rv = directory_fetch(s, scratch, &cause);
+    lock(s);
+    s->busy = 0;
+    s->turn++;
+    s->failure = cause;
+    apr_thread_cond_broadcast(s->cond);
+    unlock(s);
+    if (rv != ACME_OK && err && err->kind == ACME_E_NONE) {
+        *err = cause;
+    }
+    return rv;
+}
+
+acme_rv_t acme_session_renewal_info(acme_http_response_t **out, acme_session_t *session,
+                                    const char *id, apr_pool_t *pool, acme_error_t *err)
+{
+    acme_rv_t rv = directory_ready(session, pool, err);
+    const char *base;
+    acme_url_t *url;
+    apr_size_t len;
+
+    *out = NULL;
+    if (rv != ACME_OK) {
+        return rv;
+    }
+    base = acme_session_directory(session)->renewal_info;
+    if (!base) {
+        return ACME_AGAIN;
+    }
+    len = strlen(base);
+    if (acme_url_parse(&url, apr_pstrcat(pool, base, len > 0 && base[len - 1] == '/' ? "" : "/",
+                                         id, NULL), pool, err) != ACME_OK
+        || fetch(out, session, ACME_HTTP_GET, url, pool, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return ACME_OK;
+}
+
 const char *acme_session_thumbprint(acme_session_t *session)
 {
     return session->thumbprint;

@@ -53,6 +53,13 @@ acme_rv_t acme_session_post(acme_http_response_t **out, acme_session_t *session,
                             const char *payload, apr_size_t body_max, int *maybe_sent,
                             apr_pool_t *pool, acme_error_t *err);
 
+/* Renewal information of a certificate (RFC 9773 section 4.1), by the name acme_chain_ari_id gives
+ * it: an unsigned GET, for which the directory is fetched when it is not known, but no account is
+ * wanted. *out: the response, any status. ACME_AGAIN: the CA does not offer it. Nothing that comes
+ * of it pauses the CA. */
+acme_rv_t acme_session_renewal_info(acme_http_response_t **out, acme_session_t *session,
+                                    const char *id, apr_pool_t *pool, acme_error_t *err);
+
 /* From a response that is not 2xx: as acme_problem_from_response (out may be NULL), and what
  * concerns the whole CA is done: pauses it when the answer says so (ca_wide with Retry-After),
  * names the page to visit for userActionRequired (AC0311, HUMAN). Returns ACME_FAIL. */

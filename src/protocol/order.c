@@ -5,7 +5,9 @@
 
 #include <apr_strings.h>
 
+#include "base/codec.h"
 #include "base/time.h"
+#include "crypto/x509.h"
 #include "protocol/backoff.h"
 
 #define REQUESTS_MAX 60
@@ -81,9 +83,9 @@ static acme_order_t *order_new(const acme_spec_t *spec, const acme_challenge_typ
     order->challenge_used = "";
     order->challenge_failed = "";
     order->name_failed = "";
-    order->profile = spec->profile;
     order->authz = apr_array_make(pool, 4, sizeof(acme_order_authz_t));
     order->candidates = apr_array_make(pool, 4, sizeof(const char *));
+    order->alternates = apr_array_make(pool, 1, sizeof(const char *));
     return order;
 }
 
@@ -349,6 +351,13 @@ static void plan_download(acme_plan_t *out, const acme_order_t *order, apr_pool_
 {
     (void)pool;
     out->url = order->certificate_url;
+    out->body_max = ACME_HTTP_CHAIN_MAX;
+}
+
+static void plan_alternate(acme_plan_t *out, const acme_order_t *order, apr_pool_t *pool)
+{
+    (void)pool;
+    out->url = APR_ARRAY_IDX(order->alternates, order->at, const char *);
     out->body_max = ACME_HTTP_CHAIN_MAX;
 }
 
@@ -713,9 +722,60 @@ static acme_rv_t take_find(turn_t *t)
     return ACME_OK;
 }
 
+/* Does the refusal speak of "replaces"? CAs have several words for it (RFC 9773 section 5 gives
+ * only alreadyReplaced one). */
+static int names_replaces(const acme_error_t *cause)
+{
+    static const char *const words[] = {"replace", "ari ", "ari:", "certid", "renewal info"};
+    apr_size_t i, at, len;
+
+    if (strcmp(cause->problem, "alreadyReplaced") == 0) {
+        return 1;
+    }
+    for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        len = strlen(words[i]);
+        for (at = 0; cause->text[at] != '\0'; at++) {
+            if (acme_ascii_ncasecmp(cause->text + at, words[i], len) == 0) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* 1: it is ordered once more, without what the CA does not take. */
+static int give_in(turn_t *t)
+{
+    acme_order_t *order = t->order;
+    acme_error_t cause;
+
+    if (t->status == 429 || t->status == 503) {
+        return 0;
+    }
+    acme_error_clear(&cause);
+    (void)acme_problem_from_response(NULL, t->response, t->event->now, t->scratch, &cause);
+    if (order->profile != NULL && !order->spec->profile_required
+        && strcmp(cause.problem, "invalidProfile") == 0) {
+        order->profile_refused = 1;
+        order->profile = NULL;
+    }
+    else if (order->replaces != NULL && names_replaces(&cause)) {
+        order->replaces_refused = 1;
+        order->replaces = NULL;
+    }
+    else {
+        return 0;
+    }
+    order->refusal = apr_pstrdup(order->pool, cause.text);
+    return 1;
+}
+
 /* An answer of 5xx may come from something before the CA, which has placed it all the same. */
 static acme_rv_t new_order_refused(turn_t *t)
 {
+    if (give_in(t)) {
+        return ACME_OK;
+    }
     if (t->status >= 500) {
         t->order->step = ACME_STEP_FIND;
         t->order->pages = t->order->looked = 0;
@@ -1111,6 +1171,46 @@ static int chain_type(const turn_t *t)
     return 0;
 }
 
+static int is_preferred(const turn_t *t)
+{
+    acme_chain_t *chain;
+
+    return acme_chain_from_pem(&chain, t->body, t->len, t->scratch, NULL) == ACME_OK
+           && strcmp(acme_chain_top_issuer(chain, t->scratch), t->order->spec->preferred_chain)
+                  == 0;
+}
+
+/* RFC 8555 section 7.4.2. */
+static void keep_alternates(turn_t *t)
+{
+    acme_order_t *order = t->order;
+    acme_url_t *url;
+    const char *link;
+    int i;
+
+    apr_array_clear(order->alternates);
+    for (i = 0; i < ACME_ALTERNATES_MAX; i++) {
+        link = acme_http_response_link(t->response, "alternate", i, t->scratch);
+        if (link == NULL) {
+            return;
+        }
+        if (t->event->url != NULL
+            && acme_url_resolve(&url, t->event->url, link, t->scratch, NULL) == ACME_OK) {
+            APR_ARRAY_PUSH(order->alternates, const char *) = apr_pstrdup(order->pool, url->text);
+        }
+    }
+}
+
+static acme_rv_t next_alternate(turn_t *t, int at)
+{
+    if (t->order->preferred || at >= t->order->alternates->nelts) {
+        return go(t, ACME_STEP_STORE);
+    }
+    (void)go(t, ACME_STEP_ALTERNATE);
+    t->order->at = at;
+    return ACME_OK;
+}
+
 /* A replica of the CA may not have it yet. */
 static acme_rv_t take_download(turn_t *t)
 {
@@ -1128,7 +1228,19 @@ static acme_rv_t take_download(turn_t *t)
     if (t->len == 0) {
         return acme_error_set(t->err, ACME_E_HTTP, "AC0356", "the certificate is empty");
     }
-    return go(t, ACME_STEP_STORE);
+    if (t->order->spec->preferred_chain == NULL) {
+        return go(t, ACME_STEP_STORE);
+    }
+    t->order->preferred = is_preferred(t);
+    keep_alternates(t);
+    return next_alternate(t, 0);
+}
+
+/* One that does not come, or not as a chain, is passed over: there is a certificate already. */
+static acme_rv_t take_alternate(turn_t *t)
+{
+    t->order->preferred = ok(t) && chain_type(t) && is_preferred(t);
+    return next_alternate(t, t->order->at + 1);
 }
 
 static acme_rv_t take_store(turn_t *t)
@@ -1157,6 +1269,7 @@ static const row_t rows[ACME_STEPS] = {
     [ACME_STEP_FINALIZE] = {"finalize", ACME_ACT_FINALIZE, 1, plan_finalize, take_finalize},
     [ACME_STEP_ISSUE] = {"issue", ACME_ACT_POST, 0, plan_order, take_poll},
     [ACME_STEP_DOWNLOAD] = {"certificate", ACME_ACT_POST, 0, plan_download, take_download},
+    [ACME_STEP_ALTERNATE] = {"alternate", ACME_ACT_POST, 0, plan_alternate, take_alternate},
     [ACME_STEP_STORE] = {"store", ACME_ACT_STORE, 0, NULL, take_store},
     [ACME_STEP_DONE] = {"done", ACME_ACT_DONE, 0, NULL, take_done},
 };
@@ -1206,8 +1319,8 @@ static acme_rv_t within_budget(turn_t *t, acme_rv_t rv)
 {
     const acme_order_t *order = t->order;
 
-    if (rv == ACME_FAIL || !asks(order->step)) {
-        return rv;
+    if (rv == ACME_FAIL || !asks(order->step) || order->step == ACME_STEP_ALTERNATE) {
+        return rv; /* there are few alternates, and the certificate is there */
     }
     if (order->requests >= requests_max(order)) {
         rv = acme_error_set(t->err, ACME_E_PROTOCOL, "AC0358",
@@ -1237,7 +1350,7 @@ static acme_rv_t digest(turn_t *t)
         order->deadline = acme_time_add(t->event->now, DEADLINE);
     }
     if (t->response == NULL) {
-        return lost(t);
+        return step == ACME_STEP_ALTERNATE ? next_alternate(t, order->at + 1) : lost(t);
     }
     t->status = acme_http_response_status(t->response);
     t->body = acme_http_response_body(t->response, &t->len);

@@ -23,6 +23,7 @@ typedef enum {
     ACME_STEP_FINALIZE,
     ACME_STEP_ISSUE,        /* poll the order until valid */
     ACME_STEP_DOWNLOAD,
+    ACME_STEP_ALTERNATE,    /* fetch alternate chain `at`, where the default one is not wanted */
     ACME_STEP_STORE,        /* check, stage, publish */
     ACME_STEP_DONE,
     ACME_STEPS
@@ -63,7 +64,12 @@ typedef struct acme_order_t {
     int pages, looked;            /* pages and candidates looked at */
     int downloads;                /* times the certificate was not there yet */
     int failed, dead, dropped;    /* invalid at the CA; not to be resumed; once started again */
-    const char *profile, *replaces;
+    const char *profile;          /* for newOrder, set by the client before it asks for plans, */
+    const char *replaces;         /*   as the directory offers them; or NULL */
+    int profile_refused, replaces_refused; /* by the CA: ordered once more without */
+    const char *refusal;          /* what it said then */
+    apr_array_header_t *alternates; /* URLs of other chains for the certificate (const char *) */
+    int preferred;                /* the chain that came last is the one AcmePreferredChain wants */
     apr_pool_t *pool;             /* everything above lives here */
 } acme_order_t;
 
@@ -114,6 +120,8 @@ typedef struct {
     apr_time_t now;
     double random;
 } acme_event_t;
+
+#define ACME_ALTERNATES_MAX 8 /* chains that are looked at beside the default one */
 
 /* ACME_OK: step taken (plan again); ACME_AGAIN: wait until order->not_before, then plan again;
  * ACME_FAIL: this attempt is over, err classified. A lost reply to newOrder or finalize is not a

@@ -120,14 +120,34 @@ static apr_interval_time_t renew_before(const acme_spec_t *spec, apr_interval_ti
     return before > lifetime / 2 ? lifetime / 2 : before;
 }
 
+apr_time_t acme_policy_usual(const acme_spec_t *spec, const acme_facts_t *facts)
+{
+    return facts->not_after - renew_before(spec, lifetime_of(facts));
+}
+
+/* *by_window: the moment is the CA's. */
+static apr_time_t renew_at(int *by_window, const acme_spec_t *spec, const acme_facts_t *facts)
+{
+    apr_time_t rule = acme_policy_usual(spec, facts);
+    int configured = spec->renew_before > 0 || spec->renew_before_percent > 0;
+
+    *by_window = spec->ari && facts->ari_at > 0 && (!configured || facts->ari_at < rule);
+    return *by_window ? facts->ari_at : rule;
+}
+
+static apr_time_t emergency_at(const acme_facts_t *facts)
+{
+    return facts->not_after - lifetime_of(facts) / 10;
+}
+
 /* Why a certificate is wanted now, or NULL. */
-static const char *wanted(const acme_decision_t *d, const acme_facts_t *facts, int forced,
-                          apr_time_t now)
+static const char *wanted(const acme_decision_t *d, const acme_facts_t *facts, int by_window,
+                          int forced, apr_time_t now)
 {
     if (!facts->have) {
         return "no certificate";
     }
-    if (facts->not_after - now < lifetime_of(facts) / 10 || now >= facts->not_after) {
+    if (now > emergency_at(facts) || now >= facts->not_after) {
         return "emergency";
     }
     if (!facts->names_ok) {
@@ -137,7 +157,7 @@ static const char *wanted(const acme_decision_t *d, const acme_facts_t *facts, i
         return "CA changed";
     }
     if (now >= d->renew_at) {
-        return "due";
+        return by_window ? "renewal window" : "due";
     }
     return forced ? "asked for" : NULL;
 }
@@ -161,12 +181,14 @@ void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acm
                         apr_time_t now)
 {
     apr_time_t latest = acme_time_add(now, WAIT_MAX);
+    apr_time_t look;
     const char *why;
+    int by_window = 0;
 
     memset(out, 0, sizeof(*out));
     out->renewal = facts->have && now < facts->not_after;
     if (facts->have) {
-        out->renew_at = facts->not_after - renew_before(spec, lifetime_of(facts));
+        out->renew_at = renew_at(&by_window, spec, facts);
     }
     if (spec->error != NULL) {
         decided(out, ACME_DO_HOLD, acme_time_add(now, DAY), "configuration");
@@ -176,9 +198,10 @@ void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acm
         decided(out, ACME_DO_HOLD, acme_time_add(now, CLOCK_AGAIN), "clock");
         return;
     }
-    why = wanted(out, facts, forced, now);
+    why = wanted(out, facts, by_window, forced, now);
     if (why == NULL) {
-        decided(out, ACME_DO_NOTHING, out->renew_at, "valid");
+        look = emergency_at(facts) + 1;
+        decided(out, ACME_DO_NOTHING, out->renew_at < look ? out->renew_at : look, "valid");
     }
     else if (!forced && waiting(attempt, attempt_digest, now)) {
         decided(out, ACME_DO_NOTHING, attempt->not_before < latest ? attempt->not_before : latest,
@@ -186,6 +209,8 @@ void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acm
     }
     else {
         decided(out, ACME_DO_ORDER, now, why);
+        out->rushed = by_window && now >= out->renew_at
+                      && now < acme_policy_usual(spec, facts) - lifetime_of(facts) / 10;
     }
 }
 

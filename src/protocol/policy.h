@@ -15,6 +15,8 @@ typedef struct {
     int names_ok;            /* it has all configured names; a name too many can wait */
     int directory_ok;        /* issuing directory is still in the list, or unknown */
     const char *serial;      /* for the log, or NULL */
+    const char *ari_id;      /* its name in renewal information, NULL or "" none */
+    apr_time_t ari_at;       /* moment chosen in the CA's window, 0 = none known */
 } acme_facts_t;
 
 /* Failure history of one certificate: what an attempt record holds (JSON). */
@@ -49,18 +51,25 @@ typedef struct {
     apr_time_t when;     /* next moment to ask again (never 0 with NOTHING) */
     apr_time_t renew_at; /* planned renewal, 0 = none */
     const char *why;     /* static: "no certificate", "emergency", "names changed", "CA changed",
-                          * "due", "asked for"; "valid", "waiting after a failure"; "configuration",
+                          * "due", "renewal window" (the CA's), "asked for"; "valid", "waiting after a failure"; "configuration",
                           * "clock" */
+    int rushed;          /* it is only the CA's window that wants it so early: by more than a tenth
+                          * of the lifetime before it would be due */
     int renewal;         /* 0: nothing valid is in service: goes before renewals */
 } acme_decision_t;
 
 /* attempt: NULL = no failure; an attempt of another digest than attempt_digest is ignored. forced:
- * the administrator asked for a try now. Renewal at lifetime/3 left (1/2 under 10 days), or
- * spec->renew_before (never more than half a lifetime); both given: the earlier. random in [0,1)
- * spreads the check, not the renewal moment. A clock before 2024 is implausible. */
+ * the administrator asked for a try now. Renewal at facts->ari_at where that is known and
+ * spec->ari is set, else at lifetime/3 left (1/2 under 10 days), or as spec->renew_before says (never
+ * more than half a lifetime; duration and percentage given: the earlier); a window and renew_before:
+ * whichever is earlier. With less than a tenth of the lifetime left no window counts. A clock
+ * before 2024 is implausible. */
 void acme_policy_decide(acme_decision_t *out, const acme_spec_t *spec, const acme_facts_t *facts,
                         const acme_attempt_t *attempt, const char *attempt_digest, int forced,
                         apr_time_t now);
+
+/* When the certificate is due if no window counts. */
+apr_time_t acme_policy_usual(const acme_spec_t *spec, const acme_facts_t *facts);
 
 /* When validations of each type last worked and failed on this server, whatever the certificate; 0:
  * never. */

@@ -50,6 +50,8 @@ typedef struct acme_spec_t {
     int must_staple;
     const char *profile;     /* or NULL */
     int profile_required;
+    const char *preferred_chain; /* issuer CN of the topmost certificate wanted, or NULL */
+    int ari;                 /* the CA's renewal information counts */
     apr_interval_time_t renew_before; /* 0: auto */
     int renew_before_percent;         /* 0: auto; 1..99 of the lifetime */
     acme_challenge_type_t challenges[ACME_CH_TYPES]; /* in order of preference */

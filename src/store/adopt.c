@@ -658,6 +658,28 @@ static void fds_register(const adopt_t *self, const acme_item_t *items, int n,
     apr_pool_cleanup_register(self->pass.pool, fds, fds_close, apr_pool_cleanup_null);
 }
 
+/* ---- a key that is kept ---- */
+
+static void hand_over_key(const adopt_t *self, acme_item_t *item)
+{
+    acme_file_t file;
+    acme_error_t err;
+
+    item->key = NULL;
+    if (!item->spec->key_reuse || !item->usable || !item->facts.have || item->trouble != NULL) {
+        return;
+    }
+    acme_error_clear(&err);
+    if (acme_file_read(&file, item->spec->key_path, self->root->uid, ACME_KEY_FILE_MAX, 0, 1,
+                       self->scratch, &err) != ACME_OK) {
+        acme_log(self->root->log, ACME_LOG_WARNING, "AC0161", item->spec->label,
+                 "AcmeKeyReuse: the key in service cannot be read, the next certificate gets a new "
+                 "one: %s", err.text);
+        return;
+    }
+    item->key = acme_staged_copy(file.data, file.len, self->pass.pool);
+}
+
 /* ---- asked for by the administrator ---- */
 
 /* One file for all key types of a certificate: named like the first of them. */
@@ -764,6 +786,7 @@ void acme_store_adopt(acme_store_root_t *root, acme_item_t *items, int n,
         open_logs(&self, items, n);
         for (i = 0; i < n; i++) {
             look_for_retry(&self, &items[i]);
+            hand_over_key(&self, &items[i]);
         }
     }
     fds_register(&self, items, n, accounts, m);

@@ -23,6 +23,7 @@ typedef struct acme_known_t {
     char fingerprint[ACME_SHA256_HEX]; /* of the leaf */
     char key_digest[ACME_SHA256_HEX];
     char serial[72];
+    char ari_id[96];                   /* acme_leaf_t's */
     apr_time_t not_before, not_after;
     int names_ok;                      /* the leaf has all names of the spec */
     int self_issued;

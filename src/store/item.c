@@ -21,6 +21,7 @@ void acme_item_serve(acme_item_t *item, const acme_known_t *known, apr_pool_t *p
     item->facts.names_ok = known->names_ok;
     item->facts.directory_ok = 1;
     item->facts.serial = kept->serial;
+    item->facts.ari_id = kept->ari_id;
 }
 
 static const char *copy(const char *text, apr_pool_t *pool)

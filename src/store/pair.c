@@ -167,6 +167,7 @@ void acme_pair_known(acme_known_t *out, const acme_pair_t *pair, const acme_spec
     apr_cpystrn(out->fingerprint, leaf->fingerprint, sizeof(out->fingerprint));
     apr_cpystrn(out->key_digest, leaf->key_digest, sizeof(out->key_digest));
     apr_cpystrn(out->serial, leaf->serial, sizeof(out->serial));
+    apr_cpystrn(out->ari_id, leaf->ari_id, sizeof(out->ari_id));
     out->not_before = leaf->not_before;
     out->not_after = leaf->not_after;
     out->names_ok = acme_names_include(leaf->names, spec->names);

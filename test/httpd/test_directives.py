@@ -72,6 +72,13 @@ TABLE = {
     "AcmeOrganization": Row(POLICY, ['"Warm Cat"', "none"], ["y" * 65, "a\tb"], "at most 64 characters of text, or none"),
     "AcmeKeyType": Row(POLICY, ["P-256", "P-384 RSA-3072", "P-256 P-384 RSA-2048 RSA-3072 RSA-4096"],
                        ["RSA", "P-521", "P-256 P-256", "P-256 nonsense"], KEY_TYPES, many=6),
+    "AcmeKeyReuse": Row(POLICY, ["on", "off"], ["yes", "always"], "on or off"),
+    "AcmeARI": Row(POLICY, ["on", "off"], ["yes", "1"], "on or off"),
+    "AcmeProfile": Row(POLICY, ["shortlived", "tlsserver required", "none"],
+                       ["y" * 65, "a\tb", "shortlived optional", "none required", "required required"],
+                       "", many=3),
+    "AcmePreferredChain": Row(POLICY, ['"ISRG Root X1"', "none"], ["y" * 65, "a\tb"], "at most 64 characters of text, or none"),
+    "AcmeMustStaple": Row(POLICY, ["on", "off"], ["yes", "must"], "on or off"),
     "AcmeRenewBefore": Row(POLICY, ["auto", "14d", "14", "36h", "90mi", "30s", "2w", "33%", "50%"],
                            ["soon", "14x", "0", "51%", "0%", "%", "-1d", "1.5d", "99999w"], "auto, a duration (14d, 36h; a bare number is days) "
                            "or a percentage of the lifetime from 1% to 50%"),

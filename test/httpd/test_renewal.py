@@ -23,6 +23,16 @@ def clock(workdir):
     return Clock(workdir)
 
 
+@pytest.fixture
+def make_httpd(make_httpd):
+    """Here the lifetime decides when; for the CA's windows see test_ari.py."""
+    def make(*args, **options):
+        httpd = make_httpd(*args, **options)
+        httpd.conf("AcmeARI off")
+        return httpd
+    return make
+
+
 def moment(text):
     """Seconds since the epoch of a time as log lines have it."""
     when = datetime.datetime.strptime(re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", text).group(0), "%Y-%m-%dT%H:%M:%SZ")

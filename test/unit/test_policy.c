@@ -109,6 +109,74 @@ START_TEST(a_certificate_is_renewed_to_the_second)
 }
 END_TEST
 
+/* The CA's moment, relative to now, of a certificate of 90 days. */
+static const struct {
+    apr_interval_time_t left, at;
+    apr_interval_time_t before;
+    int percent, ari;
+    acme_do_t what;
+    const char *why;
+    apr_interval_time_t next; /* relative to now */
+} windows[] = {
+    /* It counts instead of the lifetime, earlier and later. */
+    {40 * DAY, DAY, 0, 0, 1, ACME_DO_NOTHING, "valid", DAY},
+    {40 * DAY, 0, 0, 0, 1, ACME_DO_ORDER, "renewal window", 0},
+    {40 * DAY, -DAY, 0, 0, 1, ACME_DO_ORDER, "renewal window", 0},
+    {30 * DAY - S, 5 * DAY, 0, 0, 1, ACME_DO_NOTHING, "valid", 5 * DAY},
+    /* AcmeARI off. */
+    {30 * DAY - S, 5 * DAY, 0, 0, 0, ACME_DO_ORDER, "due", 0},
+    {40 * DAY, -DAY, 0, 0, 0, ACME_DO_NOTHING, "valid", 10 * DAY},
+    /* With AcmeRenewBefore whichever is earlier. */
+    {40 * DAY, 5 * DAY, 14 * DAY, 0, 1, ACME_DO_NOTHING, "valid", 5 * DAY},
+    {40 * DAY, 30 * DAY, 14 * DAY, 0, 1, ACME_DO_NOTHING, "valid", 26 * DAY},
+    {14 * DAY, 3 * DAY, 14 * DAY, 0, 1, ACME_DO_ORDER, "due", 0},
+    {40 * DAY, 0, 14 * DAY, 0, 1, ACME_DO_ORDER, "renewal window", 0},
+    {18 * DAY, 3 * DAY, 0, 20, 1, ACME_DO_ORDER, "due", 0},
+    /* Below a tenth no window counts; one that is later than that is not waited for. */
+    {9 * DAY - S, 5 * DAY, 0, 0, 1, ACME_DO_ORDER, "emergency", 0},
+    {10 * DAY, 5 * DAY, 0, 0, 1, ACME_DO_NOTHING, "valid", DAY + 1},
+};
+
+START_TEST(a_window_of_the_ca_counts)
+{
+    acme_facts_t facts = facts_of(90 * DAY, windows[_i].left);
+    acme_decision_t d;
+    acme_spec_t spec;
+
+    memset(&spec, 0, sizeof(spec));
+    spec.ari = windows[_i].ari;
+    spec.renew_before = windows[_i].before;
+    spec.renew_before_percent = windows[_i].percent;
+    facts.ari_at = NOW + windows[_i].at;
+    acme_policy_decide(&d, &spec, &facts, NULL, "", 0, NOW);
+    ck_assert_int_eq(d.what, windows[_i].what);
+    ck_assert_str_eq(d.why, windows[_i].why);
+    ck_assert_int_eq(d.when - NOW, windows[_i].next);
+}
+END_TEST
+
+/* The CA's haste does not shorten the wait after a failure. */
+START_TEST(a_window_does_not_break_the_ladder)
+{
+    acme_facts_t facts = facts_of(90 * DAY, 60 * DAY);
+    acme_attempt_t attempt;
+    acme_decision_t d;
+    acme_spec_t spec;
+
+    memset(&spec, 0, sizeof(spec));
+    memset(&attempt, 0, sizeof(attempt));
+    spec.ari = 1;
+    facts.ari_at = NOW - HOUR;
+    attempt.failures = 1;
+    attempt.last = NOW;
+    attempt.not_before = NOW + 60 * S;
+    attempt.digest = "d";
+    acme_policy_decide(&d, &spec, &facts, &attempt, "d", 0, NOW);
+    ck_assert_int_eq(d.what, ACME_DO_NOTHING);
+    ck_assert_int_eq(d.when, NOW + 60 * S);
+}
+END_TEST
+
 START_TEST(changes_and_absence_order_at_once)
 {
     acme_facts_t facts = facts_of(90 * DAY, 80 * DAY);
@@ -401,6 +469,8 @@ Suite *policy_suite(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, a_certificate_is_renewed_to_the_second, 0, COUNT(certificates));
+    tcase_add_loop_test(tc, a_window_of_the_ca_counts, 0, COUNT(windows));
+    tcase_add_test(tc, a_window_does_not_break_the_ladder);
     tcase_add_test(tc, changes_and_absence_order_at_once);
     tcase_add_test(tc, a_bad_configuration_or_clock_holds);
     tcase_add_test(tc, the_ladder_is_climbed_through_restarts);

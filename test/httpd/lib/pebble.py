@@ -10,6 +10,7 @@
     p.roots()                  PEM of the root of what it issues
     p.has("renewalInfo")       does the running version offer it? (a member of the directory or of its meta)
     p.version                  (2, 10), (2, 6) or (2, 4), the smallest that offers what this one does
+    p.renewal_info(der, text)  what it says of a certificate's renewal from now on (a POST to its management)
     p.dns("set-default-ipv4", ip="127.0.0.1")   a POST to the DNS server's management
 """
 import datetime
@@ -101,7 +102,7 @@ def signed_by(der, issuer):
 class Pebble:
     def __init__(self, directory, http_port, tls_port, strict=True, nonce_reject=0, authz_reuse=0,
                  validity=90 * 86400, chain_length=1, alternate_roots=0, eab=None, sleep=None, always_valid=False,
-                 dns_ipv4="127.0.0.1", blocklist=(), retry_after=None, host="localhost", env=None):
+                 dns_ipv4="127.0.0.1", blocklist=(), retry_after=None, host="localhost", env=None, profiles=None):
         self.dir = str(directory)
         os.makedirs(self.dir, exist_ok=True)
         os.chmod(self.dir, 0o755)
@@ -121,7 +122,8 @@ class Pebble:
             "externalAccountBindingRequired": bool(eab), "externalAccountMACKeys": dict(eab or {}),
             "domainBlocklist": list(blocklist), "certificateValidityPeriod": validity,
             "retryAfter": retry_after or {"authz": 1, "order": 1},
-            "profiles": {"default": {"description": "the tests' default", "validityPeriod": validity}},
+            "profiles": {name: {"description": "the tests' %s" % name, "validityPeriod": seconds}
+                         for name, seconds in (profiles or {"default": validity}).items()},
         }
         self.env = {"PEBBLE_WFE_NONCEREJECT": str(nonce_reject), "PEBBLE_AUTHZREUSE": str(authz_reuse),
                     "PEBBLE_CHAIN_LENGTH": str(chain_length), "PEBBLE_ALTERNATE_ROOTS": str(alternate_roots)}
@@ -233,6 +235,11 @@ class Pebble:
     def version(self):
         """(2, 10), (2, 6) or (2, 4), by what it offers: builds do not know their number."""
         return (2, 10) if self.has("profiles") else (2, 6) if self.has("renewalInfo") else (2, 4)
+
+    def renewal_info(self, der, body):
+        """What the CA says when it wants this certificate renewed: body as it is sent (2.8 and later)."""
+        pem = ssl.DER_cert_to_PEM_cert(der)
+        return self.manage("/set-renewal-info/", json.dumps({"Certificate": pem, "ARIResponse": body}).encode())
 
     def dns(self, command, **values):
         return self._fetch("http://127.0.0.1:%d/%s" % (self.dns_management, command), json.dumps(values).encode())
