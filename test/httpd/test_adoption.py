@@ -25,11 +25,12 @@ PEM = serialization.Encoding.PEM
 
 @pytest.fixture
 def serving(make_httpd, make_pebble):
-    """A server whose first certificate is live and staged, its CA, and what is served."""
+    """A server whose first certificate is live and staged, its CA, and what is served. Nothing is written later."""
     def run(**options):
         httpd = make_httpd(**options)
         pebble = make_pebble(httpd)
         httpd.use_ca(pebble)
+        httpd.conf("AcmeARI off")
         httpd.vhost("a.test")
         httpd.start()
         return httpd, pebble, httpd.wait_live("a.test", pebble)
@@ -619,6 +620,7 @@ def test_full_disk(make_httpd, make_pebble, make_chaos, small_disk):
     httpd = make_httpd(store=os.path.join(small_disk, "store"))
     chaos = make_chaos(make_pebble(httpd))
     httpd.use_ca(chaos)
+    httpd.conf("AcmeARI off")
     httpd.vhost("a.test")
     httpd.start()
     rule = chaos.on("certificate", nth=2, hold="after")

@@ -116,18 +116,6 @@ def test_window_in_the_past_renews_now(make_httpd, make_offering):
     assert httpd.log_lines("AC0726: a.test: .*renewal window")
 
 
-def test_off_asks_nothing_and_names_nothing(asked):
-    httpd, chaos = asked
-    httpd.vhost("a.test", extra="AcmeARI off")
-    httpd.start()
-    first = httpd.wait_live("a.test", chaos)
-    renew(httpd, "a.test")
-    httpd.wait_live("a.test", chaos, not_serial=first.serial)
-    time.sleep(1)
-    assert chaos.count("renewalInfo") == 0
-    assert ["replaces" in order for order in orders(chaos)] == [False, False]
-
-
 NONSENSE = [
     b"not JSON", b"{}", b"[]", b"\x00" * 100, json.dumps({"suggestedWindow": {"start": "x", "end": "y"}}),
     window(0, DAY), window(0, 253402300799), window(time.time() + DAY, time.time()), window(9e10, 9.1e10),
@@ -161,6 +149,7 @@ def test_nonsense_is_one_warning_and_the_lifetime_decides(make_httpd, make_offer
         assert [r["at"] for r in ari_records(httpd, name)] == [0]
 
 
+@pytest.mark.sweep
 def test_failing_answers_hold_up_nothing(asked):
     """500, 404, a 503 that asks for a rest: no WARNING for those that pass, and the CA is not left alone with orders."""
     httpd, chaos = asked
@@ -207,25 +196,28 @@ REFUSALS = {
 
 
 def test_replaces_and_once_more_without(asked):
-    """The order names the certificate it replaces; refused for that, it is placed without, in the same attempt."""
+    """The order names the certificate it replaces; refused for that, it is placed without, in the same attempt. With
+    AcmeARI off nothing is asked or named."""
     httpd, chaos = asked
     names = {why: "%s.test" % why.lower() for why in REFUSALS}
     for name in names.values():
         httpd.vhost(name)
+    httpd.vhost("off.test", extra="AcmeARI off")
     httpd.start()
+    off = httpd.wait_live("off.test", chaos)
     first = {name: httpd.wait_live(name, chaos) for name in names.values()}
     chaos.forget()
 
     def refuse(reply):
         sent = json.loads(jws_payload(chaos.requests("newOrder")[-1].body))
-        why = [w for w, name in names.items() if any(i["value"] == name for i in sent["identifiers"])][0]
         if "replaces" in sent:
+            why = [w for w, name in names.items() if any(i["value"] == name for i in sent["identifiers"])][0]
             reply.status, reply.body = REFUSALS[why][0], json.dumps(REFUSALS[why][1]).encode()
             reply.headers = [(n, v) for n, v in reply.headers if n.lower() not in ("location", "content-type")]
             reply.headers.append(("Content-Type", "application/problem+json"))
     httpd.conf("AcmeWorkers 1")  # one after the other, so that the proxy knows whose order it is
     chaos.on("newOrder", edit=refuse)
-    for name in names.values():
+    for name in [*names.values(), "off.test"]:
         open(os.path.join(httpd.store, name + ".retry"), "w").close()
     httpd.graceful()
     for name, seen in first.items():
@@ -234,8 +226,12 @@ def test_replaces_and_once_more_without(asked):
         assert [order.get("replaces") for order in placed] == [name_of(seen.der), None]
         assert "without \"replaces\"" in httpd.log_lines("AC0312: %s" % name)[-1]
     assert not httpd.log_lines(r"attempt \d+, next try")
+    httpd.wait_live("off.test", chaos, not_serial=off.serial)
+    assert ["replaces" in order for order in orders(chaos) if order["identifiers"][0]["value"] == "off.test"] == [False]
+    assert not httpd.log_lines("AC0752: off.test")
 
 
+@pytest.mark.sweep
 def test_pebble_says_already_replaced(asked):
     """The real refusal: the store was put back to before a renewal."""
     httpd, chaos = asked
