@@ -1111,7 +1111,8 @@ static int serves_rsa(const draft_t *draft, const apr_array_header_t *types)
     return 0;
 }
 
-/* CAs that end an order for a must-staple certificate with badCSR (Let's Encrypt since 2025-05-07). */
+/* CAs that end an order for a must-staple certificate with badCSR (Let's Encrypt since May
+ * 2025). */
 static void remark_on_staple(form_t *form, draft_t *draft, const apr_array_header_t *cas)
 {
     int i;

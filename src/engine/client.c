@@ -304,8 +304,8 @@ static acme_rv_t key_make(acme_client_t *client, acme_error_t *err)
     return append(client, ACME_REC_KEY, pem, strlen(pem), err);
 }
 
-/* AcmeKeyReuse: the key in service is recorded like a new one, so that whoever resumes the order, and
- * root, find it where they look for one. */
+/* AcmeKeyReuse: the key in service is recorded like a new one, so that whoever resumes the order,
+ * and root, find it where they look for one. */
 static acme_rv_t key_keep(acme_client_t *client, acme_error_t *err)
 {
     const char *pem = acme_key_to_pem(client->conf.former_key, client->scratch);

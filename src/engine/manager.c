@@ -1353,8 +1353,8 @@ static void steady_in(struct timespec *until, apr_interval_time_t wait)
 
 /* ---- renewal information ---- */
 
-/* Whom to ask: the CA that issued the certificate, whatever is configured first now. NULL: it is not
- * known, or not one of those that are configured. */
+/* Whom to ask: the CA that issued the certificate, whatever is configured first now. NULL: it is
+ * not known, or not one of those that are configured. */
 static ca_t *issuer_of(acme_manager_t *m, const job_t *job)
 {
     int i;

@@ -52,17 +52,17 @@ void acme_ari_begin(acme_ari_t *ari, const char *id, int renewed_early, apr_time
 
 /* The answer. A window that has not changed keeps its moment; for another one a moment is chosen,
  * uniformly. A moment that has passed already is moved to the next 10 min (a thousandth of the
- * lifetime at most), and one that would be the third of its kind in 7 days, or the second in 24 h, is
- * put off, but not beyond usual, when the certificate is due without a window. Returns 1 when a
+ * lifetime at most), and one that would be the third of its kind in 7 days, or the second in 24 h,
+ * is put off, but not beyond usual, when the certificate is due without a window. Returns 1 when a
  * moment was chosen. random in [0,1). */
 int acme_ari_take(acme_ari_t *ari, const acme_renewal_info_t *info, apr_interval_time_t lifetime,
                   apr_time_t usual, apr_time_t now, double random);
 
-/* When to ask again: Retry-After (text of the header or NULL), clamped to 1 min .. 24 h, 6 h without;
- * later by up to 5 %, so that certificates of one day do not ask together. */
+/* When to ask again: Retry-After (text of the header or NULL), clamped to 1 min .. 24 h, 6 h
+ * without; later by up to 5 %, so that certificates of one day do not ask together. */
 void acme_ari_answered(acme_ari_t *ari, const char *retry_after, apr_time_t now, double random);
-/* The same after no answer: 1, 10, 100 min, then 6 h; lasting (the CA answered, but nothing that can
- * be used): 6 h at once, and the window is forgotten. */
+/* The same after no answer: 1, 10, 100 min, then 6 h; lasting (the CA answered, but nothing that
+ * can be used): 6 h at once, and the window is forgotten. */
 void acme_ari_failed(acme_ari_t *ari, int lasting, const char *retry_after, apr_time_t now,
                      double random);
 

@@ -30,8 +30,8 @@ typedef struct {
                            * nothing that F lacks */
     const char *handed;   /* record bytes for the children */
     apr_size_t handed_len;
-    const char *key;      /* of the pair on disk, PEM, cleansed with the pool; only for AcmeKeyReuse,
-                           * whose owner could not know it otherwise; else NULL */
+    const char *key;      /* of the pair on disk, PEM, cleansed with the pool; only for
+                           * AcmeKeyReuse, whose owner could not know it otherwise; else NULL */
     int fd, key_fd;       /* staging logs; -1: overflow log, or none */
     apr_size_t log_size, key_log_size;
     int can_stage;        /* records can be kept: ordering is allowed */
