@@ -963,7 +963,7 @@ static acme_rv_t begin_attempt(acme_manager_t *m, job_t *job, ca_t *ca, apr_time
     }
     job->asked |= job->forced;
     job->forced = 0;
-    tell_renewing(m, job, ca_at(job, job->ca));
+    tell_renewing(m, job, target_of(m, job));
     acme_log(m->conf.log, ACME_LOG_DEBUG, "AC0726", job->conf->spec->label, "ordering from %s: %s",
              target_of(m, job)->name, job->decision.why != NULL ? job->decision.why : "");
     if (is_rehearsal(m, job)) {
@@ -1088,7 +1088,8 @@ static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *
     memset(&attempt, 0, sizeof(attempt));
     attempt.failures = job->attempt.failures + 1;
     attempt.validations = job->attempt.validations;
-    acme_attempt_failed(&attempt, err.kind == ACME_E_CHALLENGE, rehearsal);
+    acme_attempt_failed(&attempt, err.kind == ACME_E_CHALLENGE && client != NULL
+                                      && *acme_client_challenge(client) != '\0', rehearsal);
     attempt.last = now_of(m);
     attempt.kind = acme_error_kind_name(err.kind);
     attempt.problem = err.problem;

@@ -318,7 +318,7 @@ def test_proxy_with_user_and_password(make_httpd, make_pebble, make_proxy, workd
     assert "pa:ss" not in httpd.log() and base64.b64encode("web:pa:ss wörd".encode()).decode() not in httpd.log()
 
 
-@pytest.mark.parametrize("case", ["none", "wrong", "503", "rubbish", "open file", "down"])
+@pytest.mark.parametrize("case", ["none", "wrong", rare("503"), rare("rubbish"), "open file", rare("down")])
 def test_proxy_that_refuses(make_httpd, make_pebble, make_proxy, workdir, case):
     """One clear line, and nothing goes around the proxy."""
     httpd = make_httpd()
