@@ -2,6 +2,7 @@
 """Challenges, with the test in the place of the CA's validator: who answers, what, and what is left alone."""
 import os
 import ssl
+import threading
 
 import pytest
 
@@ -67,7 +68,7 @@ RIGHT = {
     "conditional": {"headers": ["If-None-Match: *"]}, "range": {"headers": ["Range: bytes=5-9"]},
 }
 WRONG = {
-    "other vhost's host": {"host": "b.test"}, "unknown host": {"host": "unknown.test"}, "address": {"host": "127.0.0.1"},
+    "other vhost's host": {"host": "b.test"}, "unknown host": {"host": "unknown.test"}, "address": {"host": "127.0.0.1"}, "IPv6 address": {"host": "[::1]"},
     "host below": {"host": "www.a.test"}, "host above": {"host": "test"}, "absolute form": {"path": "http://b.test{path}"},
     "no host": {"host": "", "version": "1.0"}, "prefix": {"path": "{short}"}, "longer": {"path": "{path}x"},
     "slash": {"path": "{path}/"}, "below": {"path": "{path}/x"}, "directory": {"path": PREFIX},
@@ -97,6 +98,7 @@ def test_http01_exact_token_and_host_only(make_httpd, make_pebble, make_chaos):
         status, _, body, _ = ask(how)
         assert status != 200 or what == "options", what
         assert a.key_authorization.encode() not in body, what
+    assert not answered(http01(httpd, a, host="b.test", tls=True), a), "the name of the handshake is not the Host"
     assert not answered(http01(httpd, a, host="b.test"), a) and not answered(http01(httpd, b, host="a.test"), b)
     assert httpd.log_lines(r"AC0431: a\.test: .*Host"), "a foreign Host is worth a warning"
 
@@ -152,6 +154,70 @@ def test_http01_of_others_is_left_alone(make_httpd, make_pebble, make_chaos):
             assert http01(httpd, challenge, token=token)[::2] == (200, b"another client's")
         ca.release()
         httpd.wait_live("a.test", chaos)
+
+
+def test_http01_hammered_through_a_graceful_restart(make_httpd, make_pebble, make_chaos):
+    """Children of the old and of the new generation, from the moment the CA is told, 32 at a time."""
+    httpd, chaos, ca = held(make_httpd, make_pebble, make_chaos, "http-01")
+    challenge = ca.wait("a.test")
+    wrong, done, right = [], threading.Event(), []
+
+    def hammer():
+        while not done.is_set():
+            try:
+                reply = http01(httpd, challenge)
+            except OSError as trouble:
+                reply = (0, {}, str(trouble).encode(), None)
+            (right if answered(reply, challenge) else wrong).append(reply)
+    threads = [threading.Thread(target=hammer) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    try:
+        httpd.graceful()
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert len(right) > 100 and not wrong, wrong[:3]
+    ca.release()
+    httpd.wait_live("a.test", chaos)
+
+
+TOKENS = ["../../etc/cron.d/x", "a/b" * 10, "%2e%2e" * 8, "", "x", "a" * 300, "AAAAAAAAAAAAAAAAAAAAAAAAA=", "AAAAAAAAAAAAAAAAAAAA\r\nX: y",
+          "AAAAAAAAAAAAAAAAAAAA\x00", '"><script>alert(1)</script>', "$(id)" * 6, "AAAAAAAAAAAAAAAAAAAAä"]
+
+
+@pytest.mark.parametrize("challenge", ["http-01", "tls-alpn-01"])
+def test_tokens_that_are_none_are_refused(make_httpd, make_mockca, challenge):
+    """Nothing is provisioned for them, and the line is fit for a terminal."""
+    httpd = make_httpd()
+    ca = make_mockca(httpd, offers=[challenge])
+    httpd.use_ca(ca)
+    httpd.conf("AcmeChallenges %s" % challenge)
+    for i, token in enumerate(TOKENS):
+        ca.tokens["n%d.test" % i] = token
+        httpd.vhost("n%d.test" % i)
+    httpd.start()
+    for i, token in enumerate(TOKENS):
+        line = httpd.wait_log(r"acmeclient:(warn|error).*: n%d\.test: .*attempt 1" % i)[0]
+        assert "authz" in line and line.isprintable(), token
+    assert not ca.told and not httpd.log_lines("AC0410")
+
+
+def test_http01_gone_after_failure(make_httpd, make_mockca):
+    httpd = make_httpd()
+    ca = make_mockca(httpd, offers=["http-01"])
+    ca.spoilt.add("a.test")
+    httpd.use_ca(ca)
+    httpd.conf("AcmeChallenges http-01")
+    httpd.vhost("a.test")
+    ca.stall()
+    httpd.start()
+    challenge = ca.wait("a.test", "http-01")
+    assert answered(http01(httpd, challenge), challenge)
+    ca.release()
+    httpd.wait_log("AC0351: a.test: .*attempt 1")
+    assert http01(httpd, challenge)[0] == 404
 
 
 # ---- tls-alpn-01 ----

@@ -270,3 +270,14 @@ def test_thousands_of_vhosts_are_linear(make_httpd, shape):
     best = {which: min(one[which] for one in rounds) for which in hosts}
     own = {n: best[n, "on"] - best[n, "off"] for n in (2500, 10000)}
     assert own[10000] <= 2.4 * 2.4 * own[2500] + 0.1, best
+
+
+@pytest.mark.parametrize("portmap, warned", [("", True), ("AcmePortMap http:- https:-", True), ("AcmePortMap http:%(http)d", False),
+                                             ("AcmePortMap https:%(https)d", False), ("AcmePortMap http:1 https:2", True)])
+def test_nothing_listens_where_the_ca_comes(make_httpd, portmap, warned):
+    httpd = make_httpd()
+    httpd.conf("AcmeStoreDir %s\nAcmeTermsOfService accepted\n%s" % (
+        httpd.store, portmap % {"http": httpd.http_port, "https": httpd.https_port}))
+    httpd.vhost("a.example.org")
+    result = httpd.configtest()
+    assert result.returncode == 0 and ("AC0103" in result.stdout) == warned, result.stdout

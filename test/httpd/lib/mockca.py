@@ -6,6 +6,7 @@ them itself: what no CA of today does any more (tls-sni-01), and what none shows
     ca.offers = ["http-01", "x-99"]          from the next authorization on; a type without a validator fails
     ca.broken.add("http-01")                 validations of that type fail, without a look
     ca.spoilt.add("a.test")                  those of that name fail after it
+    ca.tokens["a.test"] = "../x"             what its challenges have for a token
     ca.stall()  ca.release()                  validations wait in between
     ca.wait("a.test", "tls-sni-01")          -> validator.Challenge that the CA was told about
     ca.validations                           [Validation(name, type, error)], in the order they ended; error None: passed
@@ -57,7 +58,7 @@ class MockCa(model.Ca):
         os.chmod(str(directory), 0o755)
         super().__init__(str(directory))
         self.dir, self.httpd, self.offers, self.broken = str(directory), httpd, list(offers), set()
-        self.spoilt = set()
+        self.spoilt, self.tokens = set(), {}
         self.ca_file = os.path.join(self.dir, "ca.pem")
         os.chmod(self.ca_file, 0o644)
         self.validations, self.told = [], []
@@ -107,6 +108,7 @@ class MockCa(model.Ca):
     def authz_body(self, url):
         authz = self.authzs[url]
         authz.setdefault("offers", list(self.offers))
+        authz["token"] = self.tokens.get(authz["name"], authz["token"])
         return {"status": self.authz_status(url), "identifier": {"type": "dns", "value": authz["name"]},
                 "expires": "2099-01-01T00:00:00Z",
                 "challenges": [self.challenge_body(url, kind) for kind in authz["offers"]]}
