@@ -155,7 +155,7 @@ build asan --enable-sanitizers CFLAGS='-O1 -g' && suites asan 600 && others asan
 CK_TIMEOUT_MULTIPLIER=5 TSAN_OPTIONS=report_thread_leaks=0:ignore_noninstrumented_modules=1
 export CK_TIMEOUT_MULTIPLIER TSAN_OPTIONS
 build tsan --enable-sanitizers=thread CFLAGS='-O1 -g' &&
-    suites tsan 600 manager program net transport selfcheck checker board staging presenter session client
+    suites tsan 600 manager program notify net transport selfcheck checker board staging presenter session client
 unset CK_TIMEOUT_MULTIPLIER TSAN_OPTIONS
 
 # What is missing is named by the package that has it.
