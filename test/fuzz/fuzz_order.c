@@ -70,6 +70,11 @@ static const struct {
     {503, "text/html", "Retry-After: 99999999999\r\n", "<p>"},
     {200, JSON, PLACE, ORDER("valid", "")},
     {200, "", "", ""},
+    {200, "application/pem-certificate-chain",
+     "Link: <https://ca.example/cert/1/2>;rel=\"alternate\"\r\n"
+     "Link: </cert/1/3>;rel=\"alternate\"\r\n", "-----BEGIN CERTIFICATE-----\n"},
+    {409, PROBLEM, "", "{\"type\":\"urn:ietf:params:acme:error:alreadyReplaced\"}"},
+    {400, PROBLEM, "", "{\"type\":\"urn:ietf:params:acme:error:invalidProfile\"}"},
 };
 
 static void must(int holds)
@@ -156,6 +161,8 @@ static acme_rv_t turn(run_t *run)
 
     run->order->new_order_url = "https://ca.example/new-order";
     run->order->orders_url = "https://ca.example/orders";
+    run->order->profile = run->order->profile_refused ? NULL : "brief";
+    run->order->replaces = run->order->replaces_refused ? NULL : "a.b";
     acme_order_plan(&plan, run->order, run->now, run->pool);
     if (plan.act == ACME_ACT_WAIT) {
         must(plan.until > run->now);
@@ -176,8 +183,9 @@ static acme_rv_t turn(run_t *run)
     rv = acme_order_take(run->order, &event, &journal, &err);
     must((rv == ACME_FAIL) == (err.kind != ACME_E_NONE));
     must(rv != ACME_AGAIN || run->order->not_before > run->now);
-    must(rv == ACME_FAIL || run->requests < REQUESTS_MAX || run->order->step >= ACME_STEP_STORE);
-    must(run->requests <= REQUESTS_MAX);
+    must(rv == ACME_FAIL || run->requests < REQUESTS_MAX
+         || run->order->step >= ACME_STEP_ALTERNATE);
+    must(run->requests <= REQUESTS_MAX + ACME_ALTERNATES_MAX);
     return rv;
 }
 
@@ -199,6 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     spec.names = apr_array_make(run.pool, 1, sizeof(const char *));
     APR_ARRAY_PUSH(spec.names, const char *) = "example.org";
     spec.digest = "spec";
+    spec.preferred_chain = "Example Root";
     run.data = data;
     run.size = size;
     run.now = NOW;

@@ -35,11 +35,14 @@ typedef struct {
     int fails, sulks;     /* the challenge fails; and the order is not told */
     int gone;             /* status of order-sync, once */
     int refuse;           /* status of newOrder */
+    const char *objects;  /* problem type that newOrder is refused with, once, and its status */
+    int objection;
+    int links;            /* alternate chains */
     int not_ready;        /* finalize answers orderNotReady, once */
     int missing;          /* certificate is not there yet, times */
     int no_list;          /* the list of orders does not exist */
     int asked[NAMES_MAX]; /* challenges */
-    int news, finals, requests, challenges;
+    int news, finals, requests, challenges, alternates;
 } ca_t;
 
 typedef struct {
@@ -137,6 +140,12 @@ static const char *new_order(ca_t *ca)
     if (ca->refuse) {
         return problem(ca->refuse, ca->refuse < 500 ? "rejectedIdentifier" : "serverInternal");
     }
+    if (ca->objects) {
+        const char *type = ca->objects;
+
+        ca->objects = NULL;
+        return problem(ca->objection, type);
+    }
     ca->news++;
     ca->status = ca->first ? ca->first : "pending";
     memset(ca->asked, 0, sizeof(ca->asked));
@@ -208,9 +217,16 @@ static const char *finalize(ca_t *ca)
 
 static const char *certificate(ca_t *ca)
 {
+    const char *links = NULL;
+    int i;
+
+    for (i = 0; i < ca->links; i++) {
+        links = apr_psprintf(pool, "%sLink: </alternate/%d>;rel=\"alternate\"\r\n",
+                             links ? links : "", i);
+    }
     return ca->missing-- > 0
                ? problem(404, "malformed")
-               : http(200, ca->media ? ca->media : "application/pem-certificate-chain", NULL,
+               : http(200, ca->media ? ca->media : "application/pem-certificate-chain", links,
                       "-----BEGIN CERTIFICATE-----\n");
 }
 
@@ -254,6 +270,7 @@ static const char *answer(ca_t *ca, const acme_plan_t *plan)
     if (!strcmp(at, "finalize/1")) {
         return finalize(ca);
     }
+    ca->alternates += !strncmp(at, "alternate/", 10);
     return !strcmp(at, "cert/1") ? certificate(ca) : problem(404, "malformed");
 }
 
@@ -655,6 +672,61 @@ START_TEST(a_refused_order_is_not_looked_for)
 }
 END_TEST
 
+static const struct {
+    const char *type;
+    int status, required;
+    int done, profile_refused, replaces_refused;
+} objections[] = {
+    {"alreadyReplaced", 409, 0, 1, 0, 1}, {"alreadyReplaced", 409, 1, 1, 0, 1},
+    {"invalidProfile", 400, 0, 1, 1, 0},  {"invalidProfile", 400, 1, 0, 0, 0},
+    {"malformed", 400, 0, 0, 0, 0},       {"rejectedIdentifier", 403, 0, 0, 0, 0},
+    {"rateLimited", 429, 0, 0, 0, 0},     {"alreadyReplaced", 429, 0, 0, 0, 0},
+};
+
+START_TEST(what_is_refused_is_left_out_once)
+{
+    world_t w;
+    ca_t ca;
+
+    world_begin(&w, &ca);
+    spec.profile_required = objections[_i].required;
+    w.order->profile = "brief";
+    w.order->replaces = "a.b";
+    ca.objects = objections[_i].type;
+    ca.objection = objections[_i].status;
+    ck_assert_int_eq(run(&w), objections[_i].done ? ACME_OK : ACME_FAIL);
+    ck_assert_int_eq(ca.news, objections[_i].done);
+    ck_assert_int_eq(w.order->profile_refused, objections[_i].profile_refused);
+    ck_assert_int_eq(w.order->replaces_refused, objections[_i].replaces_refused);
+    ck_assert_int_eq(w.order->profile == NULL, objections[_i].profile_refused);
+    ck_assert_int_eq(w.order->replaces == NULL, objections[_i].replaces_refused);
+    ck_assert_int_eq(w.order->refusal != NULL, objections[_i].done);
+}
+END_TEST
+
+/* Chains offered and looked at; none of them fits. */
+static const struct {
+    int links, wanted, looked;
+} alternates[] = {
+    {0, 1, 0}, {1, 1, 1}, {3, 1, 3}, {90, 1, ACME_ALTERNATES_MAX}, {3, 0, 0},
+};
+
+START_TEST(other_chains_are_looked_at_when_one_is_wanted)
+{
+    world_t w;
+    ca_t ca;
+
+    world_begin(&w, &ca);
+    spec.preferred_chain = alternates[_i].wanted ? "Example Root" : NULL;
+    ca.links = alternates[_i].links;
+    w.lose_step = alternates[_i].links == 3 ? ACME_STEP_ALTERNATE : -1;
+    assert_done(&w);
+    ck_assert_int_eq(ca.alternates, alternates[_i].looked);
+    ck_assert_int_eq(w.order->preferred, 0);
+    ck_assert_int_eq(ca.news, 1);
+}
+END_TEST
+
 START_TEST(an_order_that_is_not_ready_is_looked_at)
 {
     world_t w;
@@ -918,6 +990,8 @@ Suite *order_suite(void)
     tcase_add_test(tc, a_look_at_authorizations_puts_off_no_poll);
     tcase_add_test(tc, a_stuck_order_is_left_for_later);
     tcase_add_loop_test(tc, a_refused_order_is_not_looked_for, 0, 2);
+    tcase_add_loop_test(tc, what_is_refused_is_left_out_once, 0, COUNT(objections));
+    tcase_add_loop_test(tc, other_chains_are_looked_at_when_one_is_wanted, 0, COUNT(alternates));
     tcase_add_test(tc, an_order_that_is_not_ready_is_looked_at);
     tcase_add_loop_test(tc, a_lost_reply_costs_no_second_order, 0, 2 * ACME_STEPS);
     tcase_add_test(tc, without_a_list_a_lost_order_is_placed_again);
