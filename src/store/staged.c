@@ -227,7 +227,7 @@ static acme_rv_t pair_take(acme_staged_t *out, chooser_t *self, const acme_chain
     want.key = key;
     want.key_type = self->lenient ? leaf->key_type : self->want->spec->key_type;
     want.now = self->lenient ? leaf->not_before : self->want->now;
-    want.must_staple = self->want->spec->must_staple;
+    want.must_staple = self->lenient || self->want->spec->must_staple;
     want.allow_future_not_before = 1;
     if (acme_chain_check(&checked, &dropped, chain, &want, self->pool, err) != ACME_OK) {
         return ACME_FAIL;

@@ -77,11 +77,13 @@ def test_moment_is_chosen_once_and_survives_restarts(asked):
     httpd, chaos = asked
     start = time.time() + 20 * DAY
     chaos.on("renewalInfo", status=200, body=window(start, start + DAY, explanationURL=EXPLANATION), headers={"Retry-After": "7200"})
-    httpd.vhost("a.test")
+    httpd.vhost("a.test", extra="<Location /acme-status>\nSetHandler acme-status\nRequire all granted\n</Location>")
     httpd.start()
     seen = httpd.wait_live("a.test", chaos)
     line = httpd.wait_log("AC0752: a.test")[-1]
     assert EXPLANATION in httpd.wait_log("AC0753: a.test")[-1]
+    for page in ("/acme-status", "/acme-status?json"):
+        assert util.wait_for(lambda: EXPLANATION.encode() in httpd.get("a.test", page).body, 3)
     (question,) = chaos.requests("renewalInfo")
     assert question.method == "GET" and question.body is None and question.path.endswith("/" + name_of(seen.der))
     (record,) = ari_records(httpd, "a.test")
