@@ -84,6 +84,8 @@ static void note(void *baton, acme_log_level_t level, const char *subject, const
 
 static const acme_log_t log_here = { note, NULL, ACME_LOG_DEBUG };
 
+static acme_board_t *board; /* NULL: none */
+
 static void start(void)
 {
     rawca_start("session");
@@ -107,6 +109,7 @@ static void setup(void)
     ck_assert_int_eq(acme_key_generate(&key, ACME_KEY_P256, pool, &err), ACME_OK);
     clock_now = apr_time_now();
     logged[0] = '\0';
+    board = NULL;
 }
 
 static void teardown(void)
@@ -145,6 +148,7 @@ static acme_session_t *make(const acme_ca_t *ca, const acme_stop_t *stop)
     conf.account_id = "ca.example";
     conf.key = key;
     conf.store = &memory.base;
+    conf.board = board;
     conf.log = &log_here;
     conf.transport = transport;
     conf.stop = stop;
@@ -682,7 +686,106 @@ START_TEST(order_rate)
 }
 END_TEST
 
+static void board_make(void)
+{
+    apr_size_t size = acme_board_size(1);
+    void *bytes = apr_pcalloc(pool, size + 64);
+    acme_error_t err;
+
+    acme_error_clear(&err);
+    bytes = (void *)(((apr_uintptr_t)bytes + 63) & ~(apr_uintptr_t)63);
+    acme_board_format(bytes, size, 1);
+    ck_assert_int_eq(acme_board_attach(&board, bytes, size, pool, &err), ACME_OK);
+}
+
+static const struct {
+    int count, before, left;
+} owners[] = {
+    {20, 0, 20}, {20, 15, 5}, {20, 20, 0}, {256, 256, 0}, {512, 512, 0}, {512, 300, 212},
+};
+
+/* One a second, of which the first owner places so many; the second has what is left. */
+START_TEST(order_rate_of_owners)
+{
+    acme_ca_t *ca = make_ca("plain");
+    acme_session_t *session;
+    apr_time_t when = 0, begin = apr_time_sec(clock_now) * APR_USEC_PER_SEC;
+    int i;
+
+    board_make();
+    clock_now = begin;
+    ca->order_rate_count = owners[_i].count;
+    ca->order_rate_period = apr_time_from_sec(3600);
+    session = make(ca, NULL);
+    for (i = 0; i < owners[_i].before; i++, clock_now += APR_USEC_PER_SEC) {
+        ck_assert_int_eq(acme_session_order_allowed(session, &when), ACME_OK);
+    }
+    session = make(ca, NULL);
+    for (i = 0; i < owners[_i].left; i++, clock_now += APR_USEC_PER_SEC) {
+        ck_assert_int_eq(acme_session_order_allowed(session, &when), ACME_OK);
+    }
+    ck_assert_int_eq(acme_session_order_allowed(session, &when), ACME_AGAIN);
+    ck_assert_int_ge(when, begin + apr_time_from_sec(3600));
+    ck_assert_int_le(when, begin + apr_time_from_sec(3601));
+    ck_assert_int_eq(acme_session_order_allowed(session, &when), ACME_AGAIN);
+    ck_assert_int_eq(count(logged, "AC0364"), 1);
+    clock_now = when;
+    ck_assert_int_eq(acme_session_order_allowed(session, &when), ACME_OK);
+}
+END_TEST
+
+/* Moments to come are none. */
+START_TEST(order_rate_spoilt)
+{
+    acme_ca_t *ca = make_ca("plain");
+    apr_time_t when;
+    int i;
+
+    board_make();
+    for (i = 0; i < ACME_BOARD_ORDERS; i++) {
+        acme_board_order_note(board, 0, i, APR_UINT32_MAX - (apr_uint32_t)i);
+    }
+    ca->order_rate_count = 5;
+    ca->order_rate_period = apr_time_from_sec(3600);
+    ck_assert_int_eq(acme_session_order_allowed(make(ca, NULL), &when), ACME_OK);
+}
+END_TEST
+
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+static const struct {
+    int terms_needed, terms, eab_needed, eab, trouble;
+    const char *code;
+} needs[] = {
+    {0, 0, 0, 0, 0, NULL},     {1, 1, 0, 0, 0, NULL},     {1, 1, 1, 1, 0, NULL},
+    {1, 0, 0, 0, 0, "AC0376"}, {1, 0, 1, 1, 0, "AC0376"}, {1, 1, 1, 0, 0, "AC0309"},
+    {0, 0, 1, 0, 0, "AC0309"}, {0, 0, 0, 0, 1, "AC0226"}, {0, 0, 1, 0, 1, "AC0226"},
+};
+
+/* What is known to be missing is told without a request, but not when there is an account. */
+START_TEST(what_an_account_needs)
+{
+    acme_ca_t *ca = make_ca("plain");
+    acme_error_t err;
+
+    ca->terms_needed = needs[_i].terms_needed;
+    ca->terms_agreed = needs[_i].terms;
+    ca->eab_needed = needs[_i].eab_needed ? "https://ca.example/accounts" : NULL;
+    ca->eab_kid = needs[_i].eab ? "kid" : NULL;
+    ca->eab_trouble = needs[_i].trouble ? "no such file" : NULL;
+    acme_error_clear(&err);
+    ck_assert_int_eq(acme_session_possible(make(ca, NULL), &err),
+                     needs[_i].code ? ACME_FAIL : ACME_OK);
+    ck_assert_str_eq(err.code, needs[_i].code ? needs[_i].code : "");
+    ck_assert_int_eq(err.retry, needs[_i].code ? ACME_RETRY_HUMAN : ACME_RETRY_LADDER);
+    ck_assert_str_eq(seen(ca), "");
+    *ca = *make_ca("plain");
+    ready(make(ca, NULL));
+    ca->terms_needed = 1;
+    ca->eab_needed = "https://ca.example/accounts";
+    ck_assert_int_eq(acme_session_possible(make(ca, NULL), NULL), ACME_OK);
+}
+END_TEST
 
 static void add_cases(TCase *tc)
 {
@@ -705,6 +808,9 @@ static void add_cases(TCase *tc)
     tcase_add_loop_test(tc, one_registers, 0, 2);
     tcase_add_test(tc, waiting_stops);
     tcase_add_test(tc, order_rate);
+    tcase_add_loop_test(tc, order_rate_of_owners, 0, ROWS(owners));
+    tcase_add_test(tc, order_rate_spoilt);
+    tcase_add_loop_test(tc, what_an_account_needs, 0, ROWS(needs));
 }
 
 Suite *session_suite(void)
