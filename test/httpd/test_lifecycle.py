@@ -368,7 +368,7 @@ def failed_validation(httpd):
     line = httpd.wait_log(r"acmeclient:warn\] .*a\.test: .*attempt 1, next try at")
     assert len(line) == 1
     match = re.search(r"AC0\d+: a\.test: (\S+): (.*); arrivals here: (\d+) over IPv4, (\d+) over IPv6, (\d+) with a foreign Host; "
-                      r"(\d+) strays \((\S+)\); attempt 1, next try at (\S+)", line[0])
+                      r"(\d+) strays(?:; self-check of [^;]*)? \((\S+)\); attempt 1, next try at (\S+)", line[0])
     assert match, line[0]
     return match.groups()
 
