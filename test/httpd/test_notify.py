@@ -11,6 +11,7 @@ import time
 import pytest
 
 from lib import util
+from lib.clock import Clock
 
 PROGRAM = """#!%s
 import json, os, sys
@@ -207,3 +208,29 @@ def test_a_user_that_is_not_there(make_httpd, make_pebble, told):
     httpd.wait_live("a.test", pebble)
     assert httpd.wait_log("AC0135.*nosuchuser: there is no such user") and httpd.wait_log("AC0914.*renewing")
     assert told.events() == []
+
+
+def test_expiring(make_httpd, make_pebble, told, workdir):
+    """At a quarter and at a tenth of the lifetime left, once each, with the reason; not again by the next owner."""
+    clock = Clock(workdir)
+    httpd = make_httpd(env=clock.env)
+    pebble = make_pebble(httpd)
+    ordering(httpd, pebble, told)
+    httpd.start()
+    seen = httpd.wait_live("a.test", pebble)
+    told.of("live")
+    pebble.stop_ca()
+    lifetime = (seen.not_after - seen.not_before).total_seconds()
+    clock.forward(0.76 * lifetime)
+    told.of("failed")
+    clock.forward(60)  # every jump is a reason to look again
+    call, said = told.of("expiring")
+    assert call["argv"][-2:] == ["expiring", "a.test"] and int(said["serial"], 16) == seen.serial
+    assert "AC0914" not in httpd.log() and said["error"] and said["failures"] >= 1
+    httpd.graceful()
+    httpd.wait_log("owns the store", count=2)
+    clock.forward(60)
+    time.sleep(1)
+    assert told.events().count("expiring") == 1
+    clock.forward(0.15 * lifetime)
+    assert util.wait_for(lambda: told.events().count("expiring") == 2)
