@@ -935,16 +935,14 @@ static int has_wildcard(const acme_spec_t *spec)
  * and its companions are proved the same way. */
 static void auto_types(form_t *form, acme_spec_t *spec)
 {
-    int leads = spec->dns01_command && has_wildcard(spec);
     int i;
 
-    if (leads) {
-        spec->challenges[spec->n_challenges++] = ACME_CH_DNS01;
+    if (!spec->dns01_command || !has_wildcard(spec)) {
+        for (i = 0; i < form->n_auto; i++) {
+            spec->challenges[spec->n_challenges++] = form->auto_types[i];
+        }
     }
-    for (i = 0; i < form->n_auto; i++) {
-        spec->challenges[spec->n_challenges++] = form->auto_types[i];
-    }
-    if (spec->dns01_command && !leads) {
+    if (spec->dns01_command) {
         spec->challenges[spec->n_challenges++] = ACME_CH_DNS01;
     }
 }

@@ -45,7 +45,7 @@ clock() { printf '[%3d s] ' $(($(date +%s) - started)); }
 
 # ---- what is needed ----
 need $BUILD_PACKAGES clang clang-format git ca-certificates openssl python3 python3-pytest python3-pytest-xdist python3-cryptography \
-    pebble caddy curl strace faketime procps iproute2 certbot lego python3-jwcrypto
+    pebble caddy curl strace faketime procps iproute2 certbot lego python3-jwcrypto knot knot-dnsutils bind9 bind9-dnsutils
 rt=libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev
 if test -n "$sweep" && apt-cache show "$rt" >/dev/null 2>&1; then need "$rt"; fi
 

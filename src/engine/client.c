@@ -38,6 +38,11 @@ struct acme_client_t {
     apr_uint32_t strays;       /* when the challenges were presented */
     int resumed, recorded;     /* an order record stands in the log */
     int presented;             /* all challenges of this step */
+    int present_at;            /* the one that is being presented, or settled */
+    acme_txt_t *txt;
+    int ending;                /* result is known, challenges are being withdrawn */
+    acme_rv_t result;
+    acme_error_t cause;        /* of the result */
     int reregistered;
     int spoilt;                /* what the order brought cannot be used */
     int store_failures;
@@ -207,6 +212,27 @@ static acme_rv_t resume(acme_client_t *client, const acme_record_set_t *set,
     return ACME_OK;
 }
 
+/* What is to be removed from the DNS is so for a rehearsal too. */
+static acme_rv_t make_txt(acme_client_t *client, acme_error_t *err)
+{
+    const acme_client_conf_t *conf = &client->conf;
+    acme_record_set_t set;
+    acme_txt_conf_t txt;
+
+    if (conf->store->load(conf->store, &set, conf->spec->id, client->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    memset(&txt, 0, sizeof(txt));
+    txt.spec = conf->spec;
+    txt.store = conf->store;
+    txt.programs = conf->presenters != NULL ? conf->presenters->programs : NULL;
+    txt.log = conf->log;
+    txt.ca = conf->ca->directory_url;
+    txt.now = conf->now;
+    txt.now_baton = conf->now_baton;
+    return acme_txt_create(&client->txt, &txt, &set, client->pool, err);
+}
+
 acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf,
                              const acme_challenge_type_t *types, int n_types, apr_pool_t *pool,
                              acme_error_t *err)
@@ -221,13 +247,14 @@ acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf
     client->challenge = "";
     client->started = acme_net_now();
     apr_pool_create(&client->scratch, pool);
-    if (load(&set, client, err) != ACME_OK) {
+    if (load(&set, client, err) != ACME_OK || make_txt(client, err) != ACME_OK) {
         return ACME_FAIL;
     }
     if (resume(client, &set, types, n_types) != ACME_OK) {
         client->order = acme_order_create(conf->spec, conf->ca->directory_url, types, n_types,
                                           now_of(client), pool);
     }
+    client->order->one_by_one = conf->one_by_one;
     apr_pool_clear(client->scratch);
     *out = client;
     return ACME_OK;
@@ -473,7 +500,7 @@ static apr_time_t presented_until(const acme_client_t *client)
 }
 
 static void describe(acme_presentation_t *what, const acme_client_t *client,
-                     const acme_order_authz_t *authz)
+                     const acme_order_authz_t *authz, apr_interval_time_t *delay)
 {
     memset(what, 0, sizeof(*what));
     what->spec = client->conf.spec;
@@ -481,6 +508,25 @@ static void describe(acme_presentation_t *what, const acme_client_t *client,
     what->type = authz->type;
     what->name = authz->name;
     what->token = authz->token;
+    what->txt = client->txt;
+    what->identifier = authz->name;
+    what->issuers = authz->issuers;
+    what->account_uri = authz->account_uri;
+    what->random = random_of(client);
+    what->delay = delay;
+}
+
+/* To withdraw takes no account. */
+static void describe_proof(acme_presentation_t *what, const acme_client_t *client,
+                           const acme_order_authz_t *authz, apr_interval_time_t *delay)
+{
+    describe(what, client, authz, delay);
+    what->expires = presented_until(client);
+    if (acme_challenge_type_has_token(authz->type)) {
+        what->key_authorization = acme_key_authorization(
+            authz->token, acme_session_thumbprint(client->conf.session), client->scratch);
+    }
+    what->account_url = acme_session_kid(client->conf.session);
 }
 
 static acme_order_authz_t *authz_at(const acme_client_t *client, int i)
@@ -488,64 +534,76 @@ static acme_order_authz_t *authz_at(const acme_client_t *client, int i)
     return &APR_ARRAY_IDX(client->order->authz, i, acme_order_authz_t);
 }
 
-static acme_rv_t present_one(acme_client_t *client, const acme_order_authz_t *authz,
-                             acme_error_t *err)
+static int needs_proof(const acme_order_authz_t *authz)
 {
-    acme_presentation_t what;
-
-    describe(&what, client, authz);
-    what.expires = presented_until(client);
-    what.key_authorization = acme_key_authorization(
-        authz->token, acme_session_thumbprint(client->conf.session), client->scratch);
-    client->challenge = acme_challenge_type_name(authz->type);
-    if (acme_present(client->conf.presenters, &what, client->scratch, err) != ACME_OK) {
-        return ACME_FAIL;
-    }
-    acme_log(client->conf.log, ACME_LOG_DEBUG, "AC0410", label_of(client),
-             "%s for %s is presented", client->challenge, authz->name);
-    return ACME_OK;
+    return !authz->valid && authz->token != NULL;
 }
 
-static acme_rv_t present_all(acme_client_t *client, acme_error_t *err)
+/* Behind the last one that the present step is about. */
+static int present_end(const acme_client_t *client)
+{
+    const acme_order_t *order = client->order;
+
+    return order->one_by_one && order->at < order->authz->nelts ? order->at + 1
+                                                                : order->authz->nelts;
+}
+
+static acme_rv_t withdraw(acme_client_t *client, apr_interval_time_t *delay);
+
+/* One by one, what proved the name before must be gone before the next is published. */
+static acme_rv_t present_begin(acme_client_t *client, apr_interval_time_t *delay)
 {
     acme_board_t *board = client->conf.board;
-    int i;
 
+    if (client->order->one_by_one && withdraw(client, delay) == ACME_AGAIN) {
+        return ACME_AGAIN;
+    }
     if (board != NULL) {
         acme_board_arrivals_reset(board, client->conf.row);
         client->strays = acme_board_strays(board);
     }
-    for (i = client->order->at; i < client->order->authz->nelts; i++) {
-        const acme_order_authz_t *authz = authz_at(client, i);
-
-        if (!authz->valid && authz->token != NULL && present_one(client, authz, err) != ACME_OK) {
-            return ACME_FAIL;
-        }
-    }
+    client->present_at = client->order->at;
     client->presented = 1;
     return ACME_OK;
 }
 
-static acme_rv_t act_present(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
-                             apr_time_t *until, acme_error_t *err)
+static acme_rv_t present_all(acme_client_t *client, apr_interval_time_t *delay, acme_error_t *err)
+{
+    acme_presentation_t what;
+    acme_rv_t rv = ACME_OK;
+
+    for (; client->present_at < present_end(client); client->present_at++) {
+        const acme_order_authz_t *authz = authz_at(client, client->present_at);
+
+        if (!needs_proof(authz)) {
+            continue;
+        }
+        describe_proof(&what, client, authz, delay);
+        client->challenge = acme_challenge_type_name(authz->type);
+        rv = acme_present(client->conf.presenters, &what, client->scratch, err);
+        if (rv != ACME_OK) {
+            return rv;
+        }
+        acme_log(client->conf.log, ACME_LOG_DEBUG, "AC0410", label_of(client),
+                 "%s for %s is presented", client->challenge, authz->name);
+    }
+    client->presented = 2;
+    client->present_at = client->order->at;
+    return ACME_OK;
+}
+
+static acme_rv_t settle_all(acme_client_t *client, apr_interval_time_t *delay, acme_error_t *err)
 {
     acme_presentation_t what;
     acme_rv_t rv;
-    int i;
 
-    (void)plan;
-    (void)event;
-    if (!client->presented && present_all(client, err) != ACME_OK) {
-        return ACME_FAIL;
-    }
-    for (i = client->order->at; i < client->order->authz->nelts; i++) {
-        if (authz_at(client, i)->valid || authz_at(client, i)->token == NULL) {
+    for (; client->present_at < present_end(client); client->present_at++) {
+        if (!needs_proof(authz_at(client, client->present_at))) {
             continue;
         }
-        describe(&what, client, authz_at(client, i));
-        rv = acme_settled(client->conf.presenters, &what, err);
+        describe_proof(&what, client, authz_at(client, client->present_at), delay);
+        rv = acme_settled(client->conf.presenters, &what, client->scratch, err);
         if (rv != ACME_OK) {
-            *until = now_of(client) + SETTLE_AGAIN;
             return rv;
         }
     }
@@ -553,21 +611,62 @@ static acme_rv_t act_present(acme_client_t *client, const acme_plan_t *plan, acm
     return ACME_OK;
 }
 
+/* What somebody has to publish is shown as long as it is missing. */
+static void show_publish(const acme_client_t *client, apr_time_t until)
+{
+    const char *publish = acme_txt_publish(client->txt);
+    acme_board_status_t *status = client->conf.status;
+
+    if (status != NULL) {
+        status->next = publish != NULL ? until : 0;
+        apr_cpystrn(status->publish, publish != NULL ? publish : "", sizeof(status->publish));
+    }
+}
+
+static acme_rv_t act_present(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
+                             apr_time_t *until, acme_error_t *err)
+{
+    apr_interval_time_t delay = SETTLE_AGAIN;
+    acme_rv_t rv = ACME_OK;
+
+    (void)plan;
+    (void)event;
+    if (client->presented == 0) {
+        rv = present_begin(client, &delay);
+    }
+    if (rv == ACME_OK && client->presented == 1) {
+        rv = present_all(client, &delay, err);
+    }
+    if (rv == ACME_OK && client->presented == 2) {
+        rv = settle_all(client, &delay, err);
+    }
+    *until = acme_time_add(now_of(client), delay);
+    show_publish(client, *until);
+    if (rv == ACME_AGAIN && client->order->expires <= now_of(client)) {
+        return acme_error_set(err, ACME_E_CHALLENGE, "AC0451", "the order has expired while a "
+                              "record was waited for");
+    }
+    return rv;
+}
+
 /* Also what an earlier owner presented for this certificate and nobody knows by name any more. */
-static void withdraw(acme_client_t *client)
+static acme_rv_t withdraw(acme_client_t *client, apr_interval_time_t *delay)
 {
     acme_presentation_t what;
     int i;
 
     for (i = 0; i < client->order->authz->nelts; i++) {
-        if (authz_at(client, i)->token != NULL) {
-            describe(&what, client, authz_at(client, i));
-            acme_withdraw(client->conf.presenters, &what);
+        const acme_order_authz_t *authz = authz_at(client, i);
+
+        if (authz->token != NULL && !acme_challenge_type_is_dns(authz->type)) {
+            describe(&what, client, authz, delay);
+            (void)acme_withdraw(client->conf.presenters, &what);
         }
     }
     if (client->conf.board != NULL && client->conf.row >= 0) {
         acme_board_challenge_remove(client->conf.board, client->conf.row, NULL);
     }
+    return acme_txt_teardown(client->txt, delay);
 }
 
 static void add_tail(acme_error_t *err, const char *tail)
@@ -580,13 +679,21 @@ static void add_tail(acme_error_t *err, const char *tail)
     apr_cpystrn(err->text, text, sizeof(err->text));
 }
 
+static int is_dns(const char *challenge)
+{
+    acme_challenge_type_t type;
+
+    return acme_challenge_type_parse(&type, challenge) == ACME_OK
+           && acme_challenge_type_is_dns(type);
+}
+
 /* Whether the CA's requests came here at all is the best diagnosis there is. */
 static void add_arrivals(const acme_client_t *client, acme_error_t *err)
 {
     acme_board_arrivals_t seen;
     char tail[200];
 
-    if (client->conf.board == NULL || client->conf.row < 0) {
+    if (client->conf.board == NULL || client->conf.row < 0 || is_dns(client->challenge)) {
         return;
     }
     acme_board_arrivals_read(&seen, client->conf.board, client->conf.row);
@@ -978,7 +1085,7 @@ static acme_rv_t take_step(acme_client_t *client, apr_time_t *until, acme_error_
         return ACME_FAIL;
     }
     acme_order_plan(&plan, client->order, now_of(client), client->scratch);
-    if (plan.act != ACME_ACT_WAIT) {
+    if (plan.act != ACME_ACT_WAIT && (plan.act != ACME_ACT_PRESENT || client->presented == 0)) {
         client->step = acme_step_name(plan.step);
         acme_log(client->conf.log, ACME_LOG_DEBUG, "AC0390", label_of(client), "%s%s%s",
                  client->step, plan.url != NULL ? " " : "", plan.url != NULL ? plan.url : "");
@@ -1008,11 +1115,50 @@ static acme_rv_t ready(acme_client_t *client, acme_error_t *err)
     return ACME_OK;
 }
 
+/* The result is known, and told when everything is withdrawn. */
+static acme_rv_t finish(acme_client_t *client, apr_time_t *until, acme_error_t *err)
+{
+    apr_interval_time_t delay = SETTLE_AGAIN;
+
+    if (withdraw(client, &delay) == ACME_AGAIN) {
+        *until = acme_time_add(now_of(client), delay);
+        return ACME_AGAIN;
+    }
+    if (client->result == ACME_FAIL) {
+        *err = client->cause;
+    }
+    return client->result;
+}
+
+static acme_rv_t begin_end(acme_client_t *client, acme_rv_t result, apr_time_t *until,
+                           acme_error_t *err)
+{
+    if (result == ACME_FAIL
+        && (err->kind == ACME_E_CHALLENGE
+            || (acme_order_is_dead(client->order) && *client->challenge != '\0'))) {
+        add_arrivals(client, err);
+    }
+    end_self_check(client, result == ACME_FAIL, err);
+    if (result == ACME_FAIL && (client->spoilt || acme_order_is_dead(client->order))) {
+        forget_order(client);
+    }
+    client->ending = 1;
+    client->result = result;
+    client->cause = *err;
+    acme_error_clear(err);
+    return finish(client, until, err);
+}
+
 acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t *err)
 {
-    acme_rv_t rv = ready(client, err);
+    acme_rv_t rv;
 
     *until = 0;
+    if (client->ending) {
+        rv = stopped(client, err);
+        return rv == ACME_OK ? finish(client, until, err) : rv;
+    }
+    rv = ready(client, err);
     while (rv == ACME_OK && !client->done) {
         rv = take_step(client, until, err);
     }
@@ -1020,20 +1166,8 @@ acme_rv_t acme_client_run(acme_client_t *client, apr_time_t *until, acme_error_t
         tell(client, "waiting");
         return rv;
     }
-    if (rv == ACME_FAIL && err->kind == ACME_E_STOPPED) {
-        return rv;
-    }
-    if (rv == ACME_FAIL
-        && (err->kind == ACME_E_CHALLENGE
-            || (acme_order_is_dead(client->order) && *client->challenge != '\0'))) {
-        add_arrivals(client, err);
-    }
-    end_self_check(client, rv == ACME_FAIL, err);
-    withdraw(client);
-    if (rv == ACME_FAIL && (client->spoilt || acme_order_is_dead(client->order))) {
-        forget_order(client);
-    }
-    return rv;
+    return rv == ACME_FAIL && err->kind == ACME_E_STOPPED ? rv
+                                                          : begin_end(client, rv, until, err);
 }
 
 void acme_client_clock_moved(acme_client_t *client, apr_interval_time_t by)
@@ -1056,6 +1190,11 @@ const acme_order_t *acme_client_order(const acme_client_t *client)
 int acme_client_is_live(const acme_client_t *client)
 {
     return client->live;
+}
+
+int acme_client_txt_values(const acme_client_t *client)
+{
+    return acme_txt_values(client->txt);
 }
 
 const acme_leaf_t *acme_client_leaf(const acme_client_t *client)

@@ -21,6 +21,7 @@ typedef struct {
     acme_store_t *store;
     acme_present_ctx_t *presenters;
     acme_checker_t *checker;      /* of spec->self_check; may be NULL */
+    int one_by_one;               /* prove one name after the other: a program may replace values */
     acme_board_t *board;          /* public status and arrivals; may be NULL */
     acme_board_status_t *status;  /* what is shown: state, step and order are kept up to date here
                                    * and on the board; the rest is the caller's. May be NULL */
@@ -62,6 +63,8 @@ const acme_leaf_t *acme_client_leaf(const acme_client_t *client); /* after ACME_
 int acme_client_is_live(const acme_client_t *client); /* or waits for a restart; after ACME_OK */
 /* Of the last step that was acted out: "finalize"; "account" before the first. */
 const char *acme_client_step(const acme_client_t *client);
+/* TXT values that are on record and still have to be removed. */
+int acme_client_txt_values(const acme_client_t *client);
 /* Type of the challenge that failed, as the CA says; else of the one presented last in this
  * attempt, "" when none was. */
 const char *acme_client_challenge(const acme_client_t *client);

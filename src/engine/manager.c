@@ -20,7 +20,6 @@
 #define JUMP_TOLD_EVERY apr_time_from_sec(60)
 #define LOOK_AGAIN_AT_LEAST APR_USEC_PER_SEC
 #define LOOK_AGAIN_AT_MOST apr_time_from_sec(24 * 3600)
-#define LEFT_TOLD_EVERY apr_time_from_sec(24 * 3600)
 #define EXPIRY_SCAN apr_time_from_sec(60)
 #define FROM_THE_FUTURE apr_time_from_sec(600)
 #define RENEWAL_SPREAD apr_time_from_sec(3600)
@@ -58,7 +57,6 @@ struct job_t {
     int ca;                  /* of spec->cas, that the next attempt goes to */
     int ca_failures;         /* since it does */
     int told;                /* expiry warnings given */
-    apr_time_t left_told;    /* when the log was told how much is left */
     acme_ari_t ari;          /* the CA's window for what is in service */
     apr_time_t activate_at;  /* when what waits for a restart goes live without one; 0: nothing */
     /* The attempt that runs or waits. */
@@ -66,6 +64,12 @@ struct job_t {
     acme_client_t *client;
     acme_board_status_t *status;
     apr_interval_time_t shifted;
+    /* TXT values that are left of attempts that have ended. */
+    int leftovers;
+    apr_int64_t sweeps;      /* that left some */
+    apr_time_t sweep_at;
+    apr_pool_t *sweep_pool;
+    acme_txt_t *sweep;       /* under way */
 };
 
 /* Whether a CA answers: the first order finds out, the others need not wait for its time-out. */
@@ -477,6 +481,7 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
         changed = 1;
     }
     job->under_way = acme_client_order_under_way(&set, job->conf->spec, now_of(m), scratch);
+    job->leftovers = set.present[ACME_REC_CLEANUP];
     if (changed || attempt.failures > 0) {
         remember(job, &facts, &issued, &attempt);
     }
@@ -818,6 +823,25 @@ static void decide_wish(const job_t *job, acme_decision_t *d, apr_time_t now)
     d->why = "asked for";
 }
 
+/* An order removes what is left at its end; without one it is removed now. */
+static int sweeping(const job_t *job)
+{
+    return job->leftovers && job->client == NULL && job->decision.what != ACME_DO_ORDER;
+}
+
+static void decide_sweep(job_t *job, apr_time_t now)
+{
+    if (!sweeping(job)) {
+        return;
+    }
+    if (job->sweep_at <= now) {
+        job->state = JOB_READY;
+    }
+    else if (job->sweep_at < job->due) {
+        job->due = job->sweep_at;
+    }
+}
+
 static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
 {
     acme_decision_t *d = &job->decision;
@@ -845,10 +869,20 @@ static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
     if (job->due < now + LOOK_AGAIN_AT_LEAST) {
         job->due = now + LOOK_AGAIN_AT_LEAST;
     }
+    decide_sweep(job, now);
     show(m, job, d->what == ACME_DO_HOLD ? "held" : job->attempt.failures > 0 ? "failed" : "idle");
 }
 
 /* ---- one attempt ---- */
+
+/* What could not be removed is tried again up the ladder. */
+static void note_leftovers(job_t *job, int left, apr_time_t now, double random)
+{
+    job->leftovers = left;
+    job->sweeps = left ? job->sweeps + 1 : 0;
+    job->sweep_at = left ? acme_time_add(now, acme_backoff_delay(job->sweeps, ACME_RETRY_LADDER, 0,
+                                                                 random)) : 0;
+}
 
 static void end_attempt(job_t *job)
 {
@@ -913,6 +947,15 @@ static const acme_key_t *former_key(const acme_manager_t *m, const job_t *job)
     return NULL;
 }
 
+/* After a failure its program may be one that replaces values. */
+static int is_dns(const char *challenge)
+{
+    acme_challenge_type_t type;
+
+    return challenge != NULL && acme_challenge_type_parse(&type, challenge) == ACME_OK
+           && acme_challenge_type_is_dns(type);
+}
+
 static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error_t *err)
 {
     acme_challenge_type_t types[ACME_CH_TYPES];
@@ -939,6 +982,7 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
     conf.random_baton = m->conf.random_baton;
     conf.now = m->conf.now;
     conf.now_baton = m->conf.now_baton;
+    conf.one_by_one = job->attempt.failures > 0 && is_dns(job->attempt.challenge);
     n = challenge_types(types, m, job);
     return acme_client_create(&job->client, &conf, types, n, job->pool, err);
 }
@@ -1202,6 +1246,9 @@ static void work_on(outcome_t *o, acme_manager_t *m, job_t *job, ca_t *ca)
     o->rv = job->client != NULL ? ACME_OK : begin_attempt(m, job, ca, &o->until, &o->err);
     if (o->rv == ACME_OK) {
         o->rv = acme_client_run(job->client, &o->until, &o->err);
+        if (o->rv != ACME_AGAIN) {
+            note_leftovers(job, acme_client_txt_values(job->client) > 0, now_of(m), random_of(m));
+        }
     }
     if (o->rv == ACME_OK && is_rehearsal(m, job)) {
         rehearsed(m, job);
@@ -1276,6 +1323,9 @@ static job_t *pick(acme_manager_t *m)
         if (job->state != JOB_READY) {
             continue;
         }
+        if (sweeping(job)) {
+            return job;
+        }
         if (!may_start(m, job, ca_of(m, job))
             || (job->first->ordering != NULL && job->first->ordering != job)) {
             m->passed_over = 1;
@@ -1285,6 +1335,78 @@ static job_t *pick(acme_manager_t *m)
         }
     }
     return best;
+}
+
+/* ---- what is left in the DNS ---- */
+
+static void sweep_end(job_t *job)
+{
+    job->sweep = NULL;
+    if (job->sweep_pool != NULL) {
+        apr_pool_destroy(job->sweep_pool);
+    }
+    job->sweep_pool = NULL;
+}
+
+static acme_rv_t sweep_begin(acme_manager_t *m, job_t *job)
+{
+    acme_store_t *store = m->conf.store;
+    acme_record_set_t set;
+    acme_txt_conf_t conf;
+
+    if (apr_pool_create_unmanaged_ex(&job->sweep_pool, NULL, NULL) != APR_SUCCESS) {
+        job->sweep_pool = NULL;
+        return ACME_FAIL;
+    }
+    memset(&conf, 0, sizeof(conf));
+    conf.spec = job->conf->spec;
+    conf.store = store;
+    conf.programs = m->conf.programs;
+    conf.log = m->conf.log;
+    conf.ca = ca_at(job, 0)->directory_url;
+    conf.now = m->conf.now;
+    conf.now_baton = m->conf.now_baton;
+    if (store->load(store, &set, job->conf->spec->id, job->sweep_pool, NULL) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return acme_txt_create(&job->sweep, &conf, &set, job->sweep_pool, NULL);
+}
+
+/* Without the mutex: the job is the worker's. ACME_AGAIN: go on after *delay. */
+static acme_rv_t sweep(acme_manager_t *m, job_t *job, apr_interval_time_t *delay)
+{
+    if (job->sweep == NULL && sweep_begin(m, job) != ACME_OK) {
+        note_leftovers(job, 1, now_of(m), random_of(m));
+        sweep_end(job);
+        return ACME_OK;
+    }
+    if (acme_txt_teardown(job->sweep, delay) == ACME_AGAIN) {
+        return ACME_AGAIN;
+    }
+    note_leftovers(job, acme_txt_values(job->sweep) > 0, now_of(m), random_of(m));
+    sweep_end(job);
+    return ACME_OK;
+}
+
+/* With the mutex, which is not held while the job runs. */
+static void run_sweep(acme_manager_t *m, job_t *job)
+{
+    apr_interval_time_t delay = LOOK_AGAIN_AT_LEAST;
+    acme_rv_t rv;
+
+    job->state = JOB_RUNNING;
+    pthread_mutex_unlock(&m->mutex);
+    rv = sweep(m, job, &delay);
+    pthread_mutex_lock(&m->mutex);
+    if (rv == ACME_AGAIN) {
+        job->state = JOB_WAITING;
+        job->due = acme_time_add(now_of(m), delay);
+    }
+    else {
+        decide(m, job, now_of(m));
+    }
+    m->woken = 1;
+    pthread_cond_signal(&m->tick);
 }
 
 /* With the mutex, which is not held while the job runs. */
@@ -1332,7 +1454,10 @@ static void *worker(void *baton)
     pthread_mutex_lock(&m->mutex);
     while (!quitting(m)) {
         job = pick(m);
-        if (job != NULL) {
+        if (job != NULL && sweeping(job)) {
+            run_sweep(m, job);
+        }
+        else if (job != NULL) {
             run_job(m, job);
         }
         else {
@@ -1662,21 +1787,6 @@ static void activate_late(acme_manager_t *m, job_t *job, apr_time_t now)
     apr_pool_destroy(scratch);
 }
 
-/* Once a day, and when an owner begins. */
-static void tell_left(acme_manager_t *m, job_t *job, apr_time_t now)
-{
-    char until[ACME_TIME_TEXT];
-
-    if (!job->facts.have || (job->left_told <= now && now - job->left_told < LEFT_TOLD_EVERY)) {
-        return;
-    }
-    job->left_told = now;
-    acme_log(m->conf.log, ACME_LOG_INFO, "AC0958", job->conf->spec->label,
-             "valid until %s, %" APR_INT64_T_FMT " hours left",
-             acme_time_format(until, job->facts.not_after),
-             (apr_int64_t)(apr_time_sec(job->facts.not_after - now) / 3600));
-}
-
 static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
 {
     int i;
@@ -1690,7 +1800,6 @@ static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
             m->scanned = 0; /* it has its turn when its worker gives it back */
             continue;
         }
-        tell_left(m, &m->jobs[i], now);
         warn_of_expiry(m, &m->jobs[i], now);
         activate_late(m, &m->jobs[i], now);
     }
@@ -1973,6 +2082,7 @@ static apr_status_t manager_cleanup(void *data)
 
     for (i = 0; i < m->conf.n_jobs; i++) {
         end_attempt(&m->jobs[i]);
+        sweep_end(&m->jobs[i]);
         if (m->jobs[i].memo != NULL) {
             apr_pool_destroy(m->jobs[i].memo);
         }
@@ -2090,6 +2200,7 @@ acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *c
         return ACME_FAIL;
     }
     want_cas(m);
+    m->presenters->programs = conf->programs;
     make_sessions(m);
     *out = m;
     return ACME_OK;

@@ -16,8 +16,8 @@ typedef struct {
     acme_rv_t (*present)(acme_present_ctx_t *ctx, const acme_presentation_t *what,
                          acme_board_challenge_t *entry, apr_pool_t *scratch, acme_error_t *err);
     acme_rv_t (*settled)(acme_present_ctx_t *ctx, const acme_presentation_t *what,
-                         acme_error_t *err);
-    void (*withdraw)(acme_present_ctx_t *ctx, const acme_presentation_t *what);
+                         apr_pool_t *scratch, acme_error_t *err);
+    acme_rv_t (*withdraw)(acme_present_ctx_t *ctx, const acme_presentation_t *what);
 } presenter_t;
 
 static acme_rv_t copy_text(char *out, apr_size_t size, const char *text, const char *what,
@@ -145,17 +145,101 @@ static acme_rv_t sni_present(acme_present_ctx_t *ctx, const acme_presentation_t 
 
 /* Every child sees an entry as soon as it is written. */
 static acme_rv_t board_settled(acme_present_ctx_t *ctx, const acme_presentation_t *what,
-                               acme_error_t *err)
+                               apr_pool_t *scratch, acme_error_t *err)
 {
     (void)ctx;
     (void)what;
+    (void)scratch;
     (void)err;
     return ACME_OK;
 }
 
-static void board_withdraw(acme_present_ctx_t *ctx, const acme_presentation_t *what)
+static acme_rv_t board_withdraw(acme_present_ctx_t *ctx, const acme_presentation_t *what)
 {
-    acme_board_challenge_remove(ctx->board, what->row, what->name);
+    if (ctx->board != NULL) {
+        acme_board_challenge_remove(ctx->board, what->row, what->name);
+    }
+    return ACME_OK;
+}
+
+/* ---- dns types: nothing stands on the board ---- */
+
+static apr_interval_time_t *delay_of(const acme_presentation_t *what, apr_interval_time_t *unwanted)
+{
+    return what->delay != NULL ? what->delay : unwanted;
+}
+
+static void value_of(acme_txt_value_t *value, const acme_presentation_t *what, apr_pool_t *pool)
+{
+    value->type = what->type;
+    value->name = what->identifier;
+    value->record = acme_challenge_dns_record(what->type, what->name, what->account_url, pool);
+    value->value = acme_challenge_dns_value(what->key_authorization, pool);
+}
+
+static acme_rv_t dns_present(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                             acme_board_challenge_t *entry, apr_pool_t *scratch, acme_error_t *err)
+{
+    apr_interval_time_t unwanted;
+    acme_txt_value_t value;
+
+    (void)ctx;
+    (void)entry;
+    value_of(&value, what, scratch);
+    return acme_txt_setup(what->txt, &value, delay_of(what, &unwanted), err);
+}
+
+static acme_rv_t dns_settled(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                             apr_pool_t *scratch, acme_error_t *err)
+{
+    apr_interval_time_t unwanted;
+    acme_txt_value_t value;
+
+    (void)ctx;
+    (void)err;
+    value_of(&value, what, scratch);
+    return acme_txt_settled(what->txt, &value, delay_of(what, &unwanted));
+}
+
+static acme_rv_t dns_withdraw(acme_present_ctx_t *ctx, const acme_presentation_t *what)
+{
+    apr_interval_time_t unwanted;
+
+    (void)ctx;
+    return what->txt != NULL ? acme_txt_teardown(what->txt, delay_of(what, &unwanted)) : ACME_OK;
+}
+
+static acme_rv_t persist_present(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                                 acme_board_challenge_t *entry, apr_pool_t *scratch,
+                                 acme_error_t *err)
+{
+    (void)ctx;
+    (void)what;
+    (void)entry;
+    (void)scratch;
+    (void)err;
+    return ACME_OK;
+}
+
+static acme_rv_t persist_settled(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                                 apr_pool_t *scratch, acme_error_t *err)
+{
+    apr_interval_time_t unwanted;
+    acme_txt_persist_t persist;
+
+    (void)ctx;
+    persist.name = what->identifier;
+    persist.record = acme_challenge_dns_record(what->type, what->name, "", scratch);
+    persist.issuers = what->issuers;
+    persist.account_uri = what->account_uri != NULL ? what->account_uri : what->account_url;
+    return acme_txt_persist(what->txt, &persist, what->random, delay_of(what, &unwanted), err);
+}
+
+static acme_rv_t persist_withdraw(acme_present_ctx_t *ctx, const acme_presentation_t *what)
+{
+    (void)ctx;
+    (void)what;
+    return ACME_OK;
 }
 
 static const presenter_t presenters[ACME_CH_TYPES] = {
@@ -165,6 +249,11 @@ static const presenter_t presenters[ACME_CH_TYPES] = {
                            .withdraw = board_withdraw},
     [ACME_CH_TLSSNI01] = {.present = sni_present, .settled = board_settled,
                           .withdraw = board_withdraw},
+    [ACME_CH_DNS01] = {.present = dns_present, .settled = dns_settled, .withdraw = dns_withdraw},
+    [ACME_CH_DNSACCOUNT01] = {.present = dns_present, .settled = dns_settled,
+                              .withdraw = dns_withdraw},
+    [ACME_CH_DNSPERSIST01] = {.present = persist_present, .settled = persist_settled,
+                              .withdraw = persist_withdraw},
 };
 
 static const presenter_t *presenter_of(acme_challenge_type_t type)
@@ -210,16 +299,13 @@ acme_rv_t acme_present_ctx_create(acme_present_ctx_t **out, acme_board_t *board,
     return ACME_OK;
 }
 
-acme_rv_t acme_present(acme_present_ctx_t *ctx, const acme_presentation_t *what,
-                       apr_pool_t *scratch, acme_error_t *err)
+static acme_rv_t present_on_board(acme_present_ctx_t *ctx, const presenter_t *presenter,
+                                  const acme_presentation_t *what, apr_pool_t *scratch,
+                                  acme_error_t *err)
 {
-    const presenter_t *presenter = presenter_of(what->type);
     acme_board_challenge_t entry;
     acme_rv_t rv = ACME_FAIL;
 
-    if (presenter == NULL) {
-        return unavailable(what, err);
-    }
     if (ctx->board == NULL || what->row < 0 || what->row >= acme_board_rows(ctx->board)) {
         return acme_error_set(err, ACME_E_CHALLENGE, "AC0424",
                               "%s: no place on the board to answer %s from", what->name,
@@ -239,18 +325,38 @@ acme_rv_t acme_present(acme_present_ctx_t *ctx, const acme_presentation_t *what,
     return rv;
 }
 
-acme_rv_t acme_settled(acme_present_ctx_t *ctx, const acme_presentation_t *what, acme_error_t *err)
+/* Dns types need what the client keeps for them. */
+static int is_ready(const acme_presentation_t *what)
 {
-    const presenter_t *presenter = presenter_of(what->type);
-
-    return presenter != NULL ? presenter->settled(ctx, what, err) : unavailable(what, err);
+    return !acme_challenge_type_is_dns(what->type)
+           || (what->txt != NULL && what->identifier != NULL && what->account_url != NULL);
 }
 
-void acme_withdraw(acme_present_ctx_t *ctx, const acme_presentation_t *what)
+acme_rv_t acme_present(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                       apr_pool_t *scratch, acme_error_t *err)
 {
     const presenter_t *presenter = presenter_of(what->type);
 
-    if (presenter != NULL && ctx->board != NULL) {
-        presenter->withdraw(ctx, what);
+    if (presenter == NULL || !is_ready(what)) {
+        return unavailable(what, err);
     }
+    return acme_challenge_type_is_dns(what->type)
+               ? presenter->present(ctx, what, NULL, scratch, err)
+               : present_on_board(ctx, presenter, what, scratch, err);
+}
+
+acme_rv_t acme_settled(acme_present_ctx_t *ctx, const acme_presentation_t *what,
+                       apr_pool_t *scratch, acme_error_t *err)
+{
+    const presenter_t *presenter = presenter_of(what->type);
+
+    return presenter != NULL && is_ready(what) ? presenter->settled(ctx, what, scratch, err)
+                                               : unavailable(what, err);
+}
+
+acme_rv_t acme_withdraw(acme_present_ctx_t *ctx, const acme_presentation_t *what)
+{
+    const presenter_t *presenter = presenter_of(what->type);
+
+    return presenter != NULL ? presenter->withdraw(ctx, what) : ACME_OK;
 }

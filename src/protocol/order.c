@@ -113,7 +113,7 @@ static acme_json_t *authz_json(const acme_order_t *order, apr_pool_t *pool)
     for (i = 0; i < order->authz->nelts; i++) {
         const acme_order_authz_t *authz = authz_at(order, i);
 
-        if (authz->token == NULL) {
+        if (authz->token == NULL || *authz->token == '\0') {
             continue;
         }
         item = acme_json_new_object(pool);
@@ -954,7 +954,8 @@ static const acme_challenge_object_t *asked_before(acme_challenge_type_t *type, 
         int k = 0;
 
         if ((c->status != ACME_CHALLENGE_PROCESSING && c->status != ACME_CHALLENGE_VALID)
-            || c->token == NULL || acme_challenge_type_parse(&is, c->type) != ACME_OK) {
+            || acme_challenge_type_parse(&is, c->type) != ACME_OK
+            || (c->token == NULL && acme_challenge_type_has_token(is))) {
             continue;
         }
         while (k < t->order->n_types && t->order->types[k] != is) {
@@ -968,6 +969,20 @@ static const acme_challenge_object_t *asked_before(acme_challenge_type_t *type, 
     return NULL;
 }
 
+static void keep_issuers(acme_order_authz_t *authz, const acme_challenge_object_t *c,
+                         apr_pool_t *pool)
+{
+    apr_array_header_t *issuers = apr_array_make(pool, 1, sizeof(const char *));
+    int i;
+
+    for (i = 0; i < c->issuers->nelts; i++) {
+        APR_ARRAY_PUSH(issuers, const char *)
+            = apr_pstrdup(pool, APR_ARRAY_IDX(c->issuers, i, const char *));
+    }
+    authz->issuers = issuers;
+    authz->account_uri = apr_pstrdup(pool, c->account_uri);
+}
+
 static acme_rv_t choose(turn_t *t, acme_order_authz_t *authz, const acme_authz_object_t *object)
 {
     const acme_challenge_object_t *c = asked_before(&authz->type, t, object);
@@ -977,12 +992,13 @@ static acme_rv_t choose(turn_t *t, acme_order_authz_t *authz, const acme_authz_o
                                  t->err) != ACME_OK) {
         return ACME_FAIL;
     }
-    if (c->token == NULL || c->url == NULL) {
+    if ((c->token == NULL && acme_challenge_type_has_token(authz->type)) || c->url == NULL) {
         return acme_error_set(t->err, ACME_E_PROTOCOL, "AC0353",
                               "%s: the challenge has no token or no URL", authz->name);
     }
     authz->challenge_url = apr_pstrdup(t->order->pool, c->url);
-    authz->token = apr_pstrdup(t->order->pool, c->token);
+    authz->token = apr_pstrdup(t->order->pool, or_empty(c->token));
+    keep_issuers(authz, c, t->order->pool);
     authz->presented = 0;
     authz->asked = c->status != ACME_CHALLENGE_PENDING;
     return ACME_OK;
@@ -1008,12 +1024,53 @@ static acme_rv_t take_authz(turn_t *t)
     return order->at < order->authz->nelts ? ACME_OK : present(t);
 }
 
+/* One by one: the next that is not valid, or the order itself when none is left. */
+static acme_rv_t next_one(turn_t *t)
+{
+    acme_order_t *order = t->order;
+
+    for (order->at = 0; order->at < order->authz->nelts; order->at++) {
+        if (!authz_at(order, order->at)->valid) {
+            break;
+        }
+    }
+    if (order->at == order->authz->nelts) {
+        order->at = 0;
+        return first_poll(t, ACME_STEP_VALIDATE);
+    }
+    if (authz_at(order, order->at)->asked) {
+        return first_poll(t, ACME_STEP_WATCH);
+    }
+    t->journal = 1;
+    order->step = ACME_STEP_PRESENT;
+    return ACME_OK;
+}
+
+static acme_rv_t take_watch(turn_t *t)
+{
+    acme_order_t *order = t->order;
+    acme_order_authz_t *authz = authz_at(order, order->at);
+    acme_authz_object_t *object;
+
+    if (!ok(t)) {
+        return refused(t);
+    }
+    if (authz_parse(&object, t, authz) != ACME_OK
+        || authz_cause(t, authz->name, object) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return authz->valid ? next_one(t) : poll_again(t);
+}
+
 /* All authorizations are known. Those valid already need nothing. */
 static acme_rv_t present(turn_t *t)
 {
     acme_order_t *order = t->order;
     int i;
 
+    if (order->one_by_one) {
+        return next_one(t);
+    }
     for (i = 0; i < order->authz->nelts; i++) {
         if (!authz_at(order, i)->valid) {
             t->journal = 1; /* tokens: the next owner must be able to withdraw them */
@@ -1037,7 +1094,9 @@ static acme_rv_t take_present(turn_t *t)
     acme_order_t *order = t->order;
     int i;
 
-    for (i = 0; i < order->authz->nelts; i++) {
+    /* Publishing in the DNS may have taken longer than all the rest. */
+    order->deadline = acme_time_add(t->event->now, DEADLINE);
+    for (i = order->one_by_one ? order->at : 0; i < order->authz->nelts; i++) {
         acme_order_authz_t *authz = authz_at(order, i);
 
         if (!authz->valid) {
@@ -1046,6 +1105,9 @@ static acme_rv_t take_present(turn_t *t)
         }
     }
     order->step = ACME_STEP_CHALLENGE;
+    if (order->one_by_one) {
+        return ACME_OK;
+    }
     order->at = next_to_ask(order, 0);
     if (order->at < order->authz->nelts) {
         return ACME_OK;
@@ -1069,6 +1131,9 @@ static acme_rv_t take_challenge(turn_t *t)
         return ACME_FAIL;
     }
     authz_at(order, order->at)->asked = 1;
+    if (order->one_by_one) {
+        return first_poll(t, ACME_STEP_WATCH);
+    }
     order->at = next_to_ask(order, order->at + 1);
     if (order->at < order->authz->nelts) {
         return ACME_OK;
@@ -1264,6 +1329,7 @@ static const row_t rows[ACME_STEPS] = {
     [ACME_STEP_AUTHZ] = {"authz", ACME_ACT_POST, 0, plan_authz, take_authz},
     [ACME_STEP_PRESENT] = {"present", ACME_ACT_PRESENT, 0, NULL, take_present},
     [ACME_STEP_CHALLENGE] = {"challenge", ACME_ACT_POST, 0, plan_challenge, take_challenge},
+    [ACME_STEP_WATCH] = {"authz-poll", ACME_ACT_POST, 0, plan_authz, take_watch},
     [ACME_STEP_VALIDATE] = {"validate", ACME_ACT_POST, 0, plan_order, take_poll},
     [ACME_STEP_REASON] = {"reason", ACME_ACT_POST, 0, plan_authz, take_reason},
     [ACME_STEP_FINALIZE] = {"finalize", ACME_ACT_FINALIZE, 1, plan_finalize, take_finalize},

@@ -18,6 +18,7 @@ typedef enum {
     ACME_STEP_AUTHZ,        /* fetch authorization `at` */
     ACME_STEP_PRESENT,      /* make all chosen challenges answerable */
     ACME_STEP_CHALLENGE,    /* tell the CA that challenge `at` is ready */
+    ACME_STEP_WATCH,        /* one by one: poll authorization `at` until it leaves pending */
     ACME_STEP_VALIDATE,     /* poll the order until it leaves pending */
     ACME_STEP_REASON,       /* order invalid: fetch authorizations for the cause */
     ACME_STEP_FINALIZE,
@@ -36,7 +37,10 @@ typedef struct {
     const char *name;             /* canonical, "" until fetched */
     int fetched, valid;
     acme_challenge_type_t type;
-    const char *challenge_url, *token;
+    const char *challenge_url;
+    const char *token;            /* NULL: no challenge is chosen; "" for a type without one */
+    const apr_array_header_t *issuers; /* dns-persist-01, as acme_challenge_object_t */
+    const char *account_uri;
     int presented, asked;         /* challenge answerable; CA told */
 } acme_order_authz_t;
 
@@ -54,6 +58,8 @@ typedef struct acme_order_t {
     const char *name_failed;      /* whose validation that was, or "" */
     apr_time_t expires, not_before, deadline;
     int polls, requests;
+    int one_by_one;               /* set by the client: an authorization is presented when the one
+                                   * before it is valid; `at` is the one at hand */
     int intent;                   /* newOrder was about to be sent */
     const char *new_order_url;    /* of the directory, set by the client before it asks for plans */
     const char *orders_url;       /* account's list to search, set by the client, or NULL */
@@ -89,7 +95,7 @@ typedef enum {
     ACME_ACT_KEY,        /* generate or load the key, journal it */
     ACME_ACT_POST,       /* signed request: url, payload (NULL: POST-as-GET) */
     ACME_ACT_FINALIZE,   /* as POST, but the client makes the CSR payload */
-    ACME_ACT_PRESENT,    /* authz[at..] all chosen challenges */
+    ACME_ACT_PRESENT,    /* authz[at..] all chosen challenges; one_by_one: authz[at] alone */
     ACME_ACT_WAIT,       /* nothing before not_before */
     ACME_ACT_STORE,      /* check, stage and publish the chain that came */
     ACME_ACT_DONE        /* withdraw challenges; finished */

@@ -73,7 +73,7 @@ START_TEST(http_token_is_answered_until_withdrawn)
     acme_board_challenge_t found;
 
     ck_assert(acme_present(ctx, &what, pool, NULL) == ACME_OK);
-    ck_assert(acme_settled(ctx, &what, NULL) == ACME_OK);
+    ck_assert(acme_settled(ctx, &what, pool, NULL) == ACME_OK);
     ck_assert(acme_board_challenge_by_token(&found, board, TOKEN, strlen(TOKEN), clock_now)
               == ACME_OK);
     ck_assert_str_eq(found.name, "example.org");
@@ -209,7 +209,7 @@ START_TEST(what_cannot_be_presented_says_why)
     ck_assert_str_eq(err.code, "AC0422");
     ck_assert_str_eq(err.text, "example.org: dns-01 is not available");
     ck_assert(err.kind == ACME_E_CHALLENGE);
-    ck_assert(acme_settled(ctx, &what, NULL) == ACME_FAIL);
+    ck_assert(acme_settled(ctx, &what, pool, NULL) == ACME_FAIL);
     acme_withdraw(ctx, &what);
 
     what = presentation(ACME_CH_HTTP01, "example.org");

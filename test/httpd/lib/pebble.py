@@ -3,7 +3,8 @@
 
     p = Pebble(directory, http_port=..., tls_port=..., strict=True, nonce_reject=0, authz_reuse=0,
                validity=90 * 86400, chain_length=1, alternate_roots=0, eab={kid: base64url key}, sleep=None,
-               always_valid=False, dns_ipv4="127.0.0.1", blocklist=[...])
+               always_valid=False, dns_ipv4="127.0.0.1", blocklist=[...],
+               dnsserver="127.77.0.1:53")       asked in place of its own DNS
     p.start()  p.stop()  p.suspend()  p.resume()
     p.directory  p.ca_file     what AcmeDirectoryURL and AcmeCAFile want
     p.issued(der)              is this a certificate of this CA? (its signature is checked)
@@ -102,7 +103,8 @@ def signed_by(der, issuer):
 class Pebble:
     def __init__(self, directory, http_port, tls_port, strict=True, nonce_reject=0, authz_reuse=0,
                  validity=90 * 86400, chain_length=1, alternate_roots=0, eab=None, sleep=None, always_valid=False,
-                 dns_ipv4="127.0.0.1", blocklist=(), retry_after=None, host="localhost", env=None, profiles=None):
+                 dns_ipv4="127.0.0.1", blocklist=(), retry_after=None, host="localhost", env=None, profiles=None,
+                 dnsserver=None):
         self.dir = str(directory)
         os.makedirs(self.dir, exist_ok=True)
         os.chmod(self.dir, 0o755)
@@ -113,6 +115,7 @@ class Pebble:
         self.directory = "https://%s:%d/dir" % (host, self.port)
         self.ca_file = os.path.join(self.dir, "pki", "ca.pem")
         self.strict, self.dns_ipv4 = strict, dns_ipv4
+        self.dnsserver = dnsserver or "127.0.0.1:%d" % self.dns_port
         self.process = self.dns_process = None
         self.config = {
             "listenAddress": "127.0.0.1:%d" % self.port, "managementListenAddress": "127.0.0.1:%d" % self.management,
@@ -165,7 +168,7 @@ class Pebble:
         """Pebble alone, after stop_ca(): a CA that lost its memory, with self.config as it is now."""
         with open(os.path.join(self.dir, "pebble.json"), "w") as file:
             json.dump({"pebble": self.config}, file)
-        command = [self.program, "-config", "pebble.json", "-dnsserver", "127.0.0.1:%d" % self.dns_port]
+        command = [self.program, "-config", "pebble.json", "-dnsserver", self.dnsserver]
         self.process = self._run(command + (["-strict"] if self.strict else []), "pebble.log", self.env)
         up = util.wait_for(lambda: self.process.poll() is not None or util.listening("127.0.0.1", self.management)
                            and util.listening("127.0.0.1", self.port), 15)
