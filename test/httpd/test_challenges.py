@@ -231,7 +231,8 @@ def test_alpn01_in_every_child(make_httpd, make_pebble, make_chaos, mpm):
         assert set(httpd.children()) <= set(everywhere)
         for seen in everywhere.values():
             assert seen.alpn == "acme-tls/1" and seen.names == ["a.test"]
-        assert len({seen.der for seen in everywhere.values()}) == 1
+        # httpd may end an idle child that owns; the next owner presents the challenge anew.
+        assert len({seen.der for seen in everywhere.values()}) <= len(httpd.log_lines("owner is pid"))
         assert proves(alpn01(httpd, challenge, FLAG[version]), challenge)
         usual = s_client(httpd, "a.test", FLAG[version], "-alpn", "http/1.1")
         assert usual.ok and not is_challenge_certificate(usual.leaf)
