@@ -5,15 +5,16 @@
 
 #include "base/codec.h"
 
-/* As of 2026-11-25. Sources:
- *   letsencrypt    https://letsencrypt.org/getting-started/
- *                  https://letsencrypt.org/docs/staging-environment/
- *   zerossl        https://zerossl.com/documentation/acme/
- *   google         https://cloud.google.com/certificate-manager/docs/public-ca
- *   ssl.com        https://www.ssl.com/guide/ssl-tls-certificate-issuance-and-revocation-with-acme/
- *                  (the directory for keys on elliptic curves; that for RSA ends in -rsa)
- *   actalis        https://guide.actalis.com/ssl-certificate/acme.aspx
- * and, for all URLs, https://go-acme.github.io/lego/advanced/caservers/ */
+/* As of 2026-11-25: the directories, and which want external accounts, as in the tables of
+ *   https://go-acme.github.io/lego/advanced/caservers/
+ *   https://github.com/acmesh-official/acme.sh/wiki/Server
+ * SSL.com has two, for keys on elliptic curves and (ending in -rsa) for RSA keys; the default key
+ * type is of the former. The CAs' own pages, to look it up again:
+ *   https://letsencrypt.org/docs/staging-environment/
+ *   https://zerossl.com/documentation/acme/
+ *   https://cloud.google.com/certificate-manager/docs/public-ca
+ *   https://www.ssl.com/guide/ssl-tls-certificate-issuance-and-revocation-with-acme/
+ *   https://guide.actalis.com/ssl-certificate/acme.aspx */
 static const acme_known_ca_t known[] = {
     {.name = "letsencrypt",
      .directory_url = "https://acme-v02.api.letsencrypt.org/directory",
@@ -38,7 +39,8 @@ static const acme_known_ca_t known[] = {
     {.name = "ssl.com",
      .directory_url = "https://acme.ssl.com/sslcom-dv-ecc",
      .terms = 1,
-     .external = "https://secure.ssl.com/ (dashboard, \"api credentials\")"},
+     .external = "https://www.ssl.com/guide/"
+                 "ssl-tls-certificate-issuance-and-revocation-with-acme/"},
     {.name = "actalis",
      .directory_url = "https://acme-api.actalis.com/acme/directory",
      .terms = 1,

@@ -13,7 +13,7 @@
 
 Suite *known_ca_suite(void);
 
-/* As the CAs' own pages have them. */
+/* As lego and acme.sh have them in their documentation. */
 static const struct {
     const char *name, *url;
     int staging, external;
