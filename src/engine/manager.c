@@ -20,6 +20,7 @@
 #define JUMP_TOLD_EVERY apr_time_from_sec(60)
 #define LOOK_AGAIN_AT_LEAST APR_USEC_PER_SEC
 #define LOOK_AGAIN_AT_MOST apr_time_from_sec(24 * 3600)
+#define LEFT_TOLD_EVERY apr_time_from_sec(24 * 3600)
 #define EXPIRY_SCAN apr_time_from_sec(60)
 #define FROM_THE_FUTURE apr_time_from_sec(600)
 #define RENEWAL_SPREAD apr_time_from_sec(3600)
@@ -57,6 +58,7 @@ struct job_t {
     int ca;                  /* of spec->cas, that the next attempt goes to */
     int ca_failures;         /* since it does */
     int told;                /* expiry warnings given */
+    apr_time_t left_told;    /* when the log was told how much is left */
     acme_ari_t ari;          /* the CA's window for what is in service */
     apr_time_t activate_at;  /* when what waits for a restart goes live without one; 0: nothing */
     /* The attempt that runs or waits. */
@@ -1787,6 +1789,21 @@ static void activate_late(acme_manager_t *m, job_t *job, apr_time_t now)
     apr_pool_destroy(scratch);
 }
 
+/* Once a day, and when an owner begins. */
+static void tell_left(acme_manager_t *m, job_t *job, apr_time_t now)
+{
+    char until[ACME_TIME_TEXT];
+
+    if (!job->facts.have || (job->left_told <= now && now - job->left_told < LEFT_TOLD_EVERY)) {
+        return;
+    }
+    job->left_told = now;
+    acme_log(m->conf.log, ACME_LOG_INFO, "AC0958", job->conf->spec->label,
+             "valid until %s, %" APR_INT64_T_FMT " hours left",
+             acme_time_format(until, job->facts.not_after),
+             (apr_int64_t)(apr_time_sec(job->facts.not_after - now) / 3600));
+}
+
 static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
 {
     int i;
@@ -1800,6 +1817,7 @@ static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
             m->scanned = 0; /* it has its turn when its worker gives it back */
             continue;
         }
+        tell_left(m, &m->jobs[i], now);
         warn_of_expiry(m, &m->jobs[i], now);
         activate_late(m, &m->jobs[i], now);
     }

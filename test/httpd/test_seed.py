@@ -4,7 +4,6 @@ import datetime
 import json
 import os
 import re
-import time
 
 import pytest
 from cryptography import x509
@@ -15,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from lib import others
 from lib.authority import PEM, Authority, key_pem, write
 from lib.chaos import jws_payload, unb64
+from lib.clock import Clock
 
 SUBJECT = [(NameOID.COUNTRY_NAME, "TW"), (NameOID.STATE_OR_PROVINCE_NAME, "Taipei"), (NameOID.LOCALITY_NAME, "Zhōngzhèng"),
            (NameOID.ORGANIZATION_NAME, "Wärm Cat"), (NameOID.COMMON_NAME, "two.test")]
@@ -122,8 +122,10 @@ def pair_that_ends(authority, name, begin, end):
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Taipei"])
 def test_two_weeks_left_in_any_time_zone(make_httpd, make_pebble, make_chaos, workdir, zone):
-    """AcmeRenewBefore 14d, from certificates whose end is known; one ends after 2050, where X.509 writes years in full."""
-    httpd = make_httpd(env={"TZ": zone})
+    """AcmeRenewBefore 14d, from certificates whose end is known; one ends after 2050, where X.509 writes years in full. The
+    log has every day what is left of each."""
+    clock = Clock(workdir)
+    httpd = make_httpd(env={**clock.env, "TZ": zone})
     chaos = make_chaos(make_pebble(httpd))
     httpd.use_ca(chaos)
     httpd.conf("AcmeRenewBefore 14d")
@@ -137,5 +139,15 @@ def test_two_weeks_left_in_any_time_zone(make_httpd, make_pebble, make_chaos, wo
         httpd.vhost(name)
     httpd.start()
     httpd.wait_live("less.test", chaos)
-    time.sleep(1)
-    assert [json.loads(jws_payload(e.body))["identifiers"][0]["value"] for e in chaos.requests("newOrder")] == ["less.test"]
+    left = lambda name: [line.split(": valid")[1] for line in httpd.log_lines("AC0958: %s: valid until" % re.escape(name))]
+    assert left("far.test")[0].startswith(" until 2051-06-01T00:00:00Z, ") and left("more.test")[0].endswith("Z, 336 hours left")
+    assert ordered(chaos) == ["less.test"] and len(left("far.test")) == 1
+    clock.forward(86400)
+    httpd.wait_live("more.test", chaos)
+    httpd.wait_log("AC0958: far.test", count=2)
+    assert left("days15.test")[1].endswith("Z, 336 hours left")
+    assert ordered(chaos) == ["less.test", "more.test"]
+
+
+def ordered(chaos):
+    return [json.loads(jws_payload(e.body))["identifiers"][0]["value"] for e in chaos.requests("newOrder")]
