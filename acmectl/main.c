@@ -23,6 +23,14 @@ typedef struct {
 static const row_t rows[] = {
     {"import", acmectl_import, "certbot|mod_md DIR [--dry-run]",
      "take over the certificates and accounts of another ACME client"},
+    {"status", acmectl_status, "", "all certificates, one a line"},
+    {"show", acmectl_show, "NAME", "one of them: on disk, waiting for the next start, served"},
+    {"retry", acmectl_retry, "NAME [--wait] | --all", "what has failed is tried now"},
+    {"renew", acmectl_renew, "NAME [--new-key] [--wait]", "another certificate now"},
+    {"revoke", acmectl_revoke, "NAME [REASON]", "revoke it at the CA and order another one"},
+    {"account", acmectl_account, "show [CA] | rollover [CA] | deactivate [CA] --yes",
+     "the accounts at the CAs"},
+    {"export", acmectl_export, "NAME [--out DIR]", "chain and key as PEM"},
     {"help", help, "", "this list"},
 };
 

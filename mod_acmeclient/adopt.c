@@ -19,8 +19,6 @@
 #define OWN_LOGS_MAX 1024       /* more share one log */
 #define DESCRIPTORS_TO_SPARE 1000
 
-enum { BYTE_OWNER = 0, BYTE_INSTANCE = 1 }; /* of the lock file */
-
 typedef struct {
     int fd;            /* of the lock file, opened once */
     char path[APR_PATH_MAX];
@@ -95,7 +93,7 @@ static const char *closed_to_children(const char *path, struct stat *st, apr_poo
 }
 
 /* Trust anchors are loaded by the owner, later; here it is only told what it will meet. */
-static int ca_files_tell(const acmod_run_t *run, apr_pool_t *pool)
+int acmod_adopt_ca_files(const acmod_run_t *run, acmod_tell_t *tell, void *baton, apr_pool_t *pool)
 {
     apr_hash_t *told = apr_hash_make(pool);
     acme_tls_trust_t *trust;
@@ -116,16 +114,17 @@ static int ca_files_tell(const acmod_run_t *run, apr_pool_t *pool)
         acme_error_clear(&err);
         closed = closed_to_children(ca->ca_file, &st, pool);
         if (acme_tls_trust_create(&trust, ca->ca_file, sub, &err) != ACME_OK) {
-            acme_log(&run->log, ACME_LOG_ERR, err.code, ca->name,
-                     "%s; it gets no request until this is mended", err.text);
+            tell(baton, err.code, ca->name,
+                 apr_psprintf(pool, "%s; it gets no request until this is mended", err.text));
             found++;
         }
         else if (closed) {
-            acme_log(&run->log, ACME_LOG_ERR, "AC0122", ca->name,
-                     "AcmeCAFile %s: %s has owner uid %ld and mode %04o; wanted: readable by the "
-                     "user of the children; remedy: chmod a+%s '%s'; it gets no request until "
-                     "this is mended", ca->ca_file, closed, (long)st.st_uid,
-                     (unsigned)(st.st_mode & 07777), closed == ca->ca_file ? "r" : "x", closed);
+            tell(baton, "AC0122", ca->name,
+                 apr_psprintf(pool, "AcmeCAFile %s: %s has owner uid %ld and mode %04o; wanted: "
+                              "readable by the user of the children; remedy: chmod a+%s '%s'; it "
+                              "gets no request until this is mended", ca->ca_file, closed,
+                              (long)st.st_uid, (unsigned)(st.st_mode & 07777),
+                              closed == ca->ca_file ? "r" : "x", closed));
             found++;
         }
         apr_pool_clear(sub);
@@ -162,6 +161,13 @@ static void secrets_read(acmod_run_t *run, int look, apr_pool_t *pconf)
             secret_trouble(run, ca, &err, look);
         }
     }
+}
+
+static void tell_log(void *baton, const char *code, const char *subject, const char *text)
+{
+    const acmod_run_t *run = baton;
+
+    acme_log(&run->log, ACME_LOG_ERR, code, subject, "%s", text);
 }
 
 /* ---- the pass ---- */
@@ -255,7 +261,12 @@ int acmod_adopt_tell(const acmod_run_t *run, apr_pool_t *pool)
 
         found += line_log(run, told, account->trouble_code, account->ca->name, account->trouble);
     }
-    return found + run->secrets_bad + ca_files_tell(run, pool);
+    if (run->control_trouble) {
+        found += line_log(run, told, run->control_code, NULL,
+                          apr_psprintf(pool, "AcmeControl: %s; acmectl cannot reach this server",
+                                       run->control_trouble));
+    }
+    return found + run->secrets_bad + acmod_adopt_ca_files(run, tell_log, (void *)run, pool);
 }
 
 void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf)
@@ -284,14 +295,14 @@ int acmod_adopt_try_owner(const acmod_run_t *run)
 {
     struct flock lock;
 
-    return run->lock_fd >= 0 && lock_ask(run->lock_fd, F_SETLK, F_WRLCK, BYTE_OWNER, &lock);
+    return run->lock_fd >= 0 && lock_ask(run->lock_fd, F_SETLK, F_WRLCK, ACME_LOCK_OWNER, &lock);
 }
 
 void acmod_adopt_leave_owner(const acmod_run_t *run)
 {
     struct flock lock;
 
-    lock_ask(run->lock_fd, F_SETLK, F_UNLCK, BYTE_OWNER, &lock);
+    lock_ask(run->lock_fd, F_SETLK, F_UNLCK, ACME_LOCK_OWNER, &lock);
 }
 
 /* One that was removed or replaced keeps nobody out. */
@@ -331,7 +342,7 @@ static int locked_by_another(const kept_t *data, const char *path)
         return 0;
     }
     fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    locked = fd >= 0 && lock_ask(fd, F_GETLK, F_WRLCK, BYTE_INSTANCE, &lock)
+    locked = fd >= 0 && lock_ask(fd, F_GETLK, F_WRLCK, ACME_LOCK_INSTANCE, &lock)
              && lock.l_type != F_UNLCK;
     if (fd >= 0) {
         close(fd);
@@ -365,7 +376,7 @@ void acmod_adopt_locks(acmod_run_t *run, int real)
         run->root.read_only = 1;
         return;
     }
-    if (!lock_ask(data->fd, F_SETLK, F_WRLCK, BYTE_INSTANCE, &lock)) {
+    if (!lock_ask(data->fd, F_SETLK, F_WRLCK, ACME_LOCK_INSTANCE, &lock)) {
         acme_log(&run->log, ACME_LOG_WARNING, "AC0711", NULL,
                  "%s: another server uses this store; certificates are served from it, ordering "
                  "and adoption are left to the other one", run->conf->store_dir);

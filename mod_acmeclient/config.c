@@ -277,6 +277,13 @@ static const char *check_dns_propagation(const char *arg, int i, apr_pool_t *poo
            ? NULL : "a duration up to 24h (120s, 10mi), 0 for not at all";
 }
 
+static const char *check_path_or_off(const char *arg, int i, apr_pool_t *pool)
+{
+    const char *allowed = check_path(arg, i, pool);
+
+    return allowed ? apr_pstrcat(pool, "off, or ", allowed, NULL) : NULL;
+}
+
 static const char *check_subject(const char *arg, int i, apr_pool_t *pool)
 {
     (void)i;

@@ -128,7 +128,13 @@ static void dump_orphans(const acmod_conf_t *conf, apr_pool_t *pool)
     apr_dir_close(dir);
 }
 
-static void dump_lines(const acmod_run_t *run)
+static void tell_line(void *baton, const char *code, const char *subject, const char *text)
+{
+    (void)baton;
+    printf("error: %s: CA %s: %s\n", code, subject, text);
+}
+
+static void dump_lines(const acmod_run_t *run, apr_pool_t *pool)
 {
     int i;
 
@@ -144,6 +150,12 @@ static void dump_lines(const acmod_run_t *run)
     if (run->root.warning) {
         printf("warning: %s\n", run->root.warning);
     }
+    if (run->root.elsewhere) {
+        printf("warning: AC0677: %s\n", run->root.elsewhere);
+    }
+    if (run->control_trouble) {
+        printf("error: %s: AcmeControl: %s\n", run->control_code, run->control_trouble);
+    }
     for (i = 0; i < run->conf->cas->nelts; i++) {
         const acme_account_item_t *account = &run->accounts[i];
 
@@ -152,6 +164,7 @@ static void dump_lines(const acmod_run_t *run)
                    account->trouble);
         }
     }
+    acmod_adopt_ca_files(run, tell_line, NULL, pool);
 }
 
 void acmod_dump(const acmod_run_t *run, apr_pool_t *pool)
@@ -171,5 +184,5 @@ void acmod_dump(const acmod_run_t *run, apr_pool_t *pool)
         }
     }
     dump_orphans(conf, pool);
-    dump_lines(run);
+    dump_lines(run, pool);
 }

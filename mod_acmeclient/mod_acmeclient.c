@@ -31,6 +31,7 @@ static acmod_run_t *look(apr_pool_t *pconf, server_rec *base)
     run->base = base;
     acmod_log_init(&run->log, base, formed);
     acmod_adopt_look(run, pconf);
+    acmod_control_look(run, pconf);
     return run;
 }
 
@@ -69,6 +70,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     run->base = base;
     run->lock_fd = -1;
     run->helper_fd = -1;
+    run->control_fd = -1;
     acmod_log_init(&run->log, base, formed);
     if (real) {
         acmod_log_remarks(formed, base);
@@ -81,6 +83,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         acmod_hotswap_judge(run);
         acmod_adopt_real(run, pconf);
         acmod_board_settle(run, pconf);
+        acmod_control_open(run, pconf);
+        acmod_control_inventory(run, pconf);
         acmod_hotswap_open(run, pconf);
         acmod_tls_challenge_protocols(run, pconf);
         acmod_watchdog_register(run, pconf);

@@ -60,6 +60,7 @@ typedef struct {
     apr_array_header_t *vhosts;      /* acmod_vhost_t * */
     apr_array_header_t *remarks;     /* acmod_remark_t * */
     const char *store_dir;           /* absolute */
+    const char *control;             /* socket, absolute; NULL: off */
     int backups;
     int workers;
     /* The administrator's programs (command.c). */
@@ -107,6 +108,8 @@ typedef struct {
     apr_uint32_t config;             /* configuration generation */
     int lock_fd;                     /* owner lock, -1: nobody may own */
     int helper_fd;                   /* children's end of the helper's socket, -1: no helper */
+    int control_fd;                  /* listening, -1: no AcmeControl */
+    const char *control_trouble, *control_code; /* why not, or NULL */
     acme_log_t log;
 } acmod_run_t;
 
@@ -124,10 +127,14 @@ void acmod_adopt_prepare(acmod_run_t *run, apr_pool_t *pconf);
 void acmod_adopt_real(acmod_run_t *run, apr_pool_t *pconf);
 /* For -t: the same, but nothing is created, changed or opened for writing. */
 void acmod_adopt_look(acmod_run_t *run, apr_pool_t *pconf);
-/* Logs what is wrong with store, files, accounts and trust anchors. The number of lines. */
+/* Logs what is wrong with store, files, accounts, control socket and trust anchors. The number of
+ * lines. */
 int acmod_adopt_tell(const acmod_run_t *run, apr_pool_t *pool);
 /* The instance lock and the owner lock's descriptor, kept over graceful restarts. real: not the dry
  * pass, which takes no lock but respects another server's. */
+/* Calls tell for each line of what acmod_adopt_tell logs of the trust anchors. */
+typedef void acmod_tell_t(void *baton, const char *code, const char *subject, const char *text);
+int acmod_adopt_ca_files(const acmod_run_t *run, acmod_tell_t *tell, void *baton, apr_pool_t *pool);
 void acmod_adopt_locks(acmod_run_t *run, int real);
 /* In a child: takes the owner lock without waiting; gives it back. */
 int acmod_adopt_try_owner(const acmod_run_t *run);
@@ -155,6 +162,19 @@ void acmod_helper_child_init(void);
 void acmod_watchdog_register(acmod_run_t *run, apr_pool_t *pconf);
 void acmod_watchdog_child_init(apr_pool_t *pchild, server_rec *base);
 void acmod_watchdog_child_stopping(void);
+
+/* control.c: the socket of AcmeControl. Root opens it (it is kept over graceful restarts); nothing
+ * that is wrong with it stops the server. */
+void acmod_control_open(acmod_run_t *run, apr_pool_t *pconf);
+/* For -t: fills control_trouble. */
+void acmod_control_look(acmod_run_t *run, apr_pool_t *pool);
+/* Root: what acmectl has to know of this configuration. */
+void acmod_control_inventory(const acmod_run_t *run, apr_pool_t *pconf);
+/* The owner: a thread that answers beside the manager, until it is stopped (before the manager's
+ * pool goes). */
+typedef struct acmod_control_t acmod_control_t;
+acmod_control_t *acmod_control_start(acmod_run_t *run, acme_manager_t *manager, apr_pool_t *pool);
+void acmod_control_stop(acmod_control_t *control);
 
 /* hotswap.c */
 void acmod_hotswap_register_hooks(void);

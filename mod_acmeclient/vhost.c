@@ -1413,6 +1413,16 @@ static const char *store_of(form_t *form, const char *text)
     return store;
 }
 
+static const char *control_of(form_t *form)
+{
+    const char *text = acmod_arg(&acmod_server(form->base)->settings, ACMOD_AcmeControl, NULL);
+
+    if (!text) {
+        return ap_runtime_dir_relative(form->pool, "acmeclient.sock");
+    }
+    return acme_ascii_casecmp(text, "off") == 0 ? NULL : path_of(form, text);
+}
+
 /* httpd's own list has the vhosts last one first. */
 static void servers_list(form_t *form)
 {
@@ -1528,6 +1538,7 @@ acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec 
     conf->remarks = apr_array_make(pconf, 4, sizeof(acmod_remark_t *));
     conf->store_dir = store_of(&form, acmod_arg(settings, ACMOD_AcmeStoreDir,
                                                 ACMOD_DEFAULT_STOREDIR));
+    conf->control = control_of(&form);
     conf->backups = number_of(settings, ACMOD_AcmeBackups, 3);
     conf->workers = number_of(settings, ACMOD_AcmeWorkers, 8);
     servers_list(&form);

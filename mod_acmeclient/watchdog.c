@@ -149,6 +149,7 @@ static void own(acmod_run_t *run)
     acme_manager_conf_t conf;
     acme_manager_t *manager;
     acme_staging_entry_t *entries;
+    acmod_control_t *control;
     acme_error_t err;
     int n;
 
@@ -171,7 +172,9 @@ static void own(acmod_run_t *run)
     else {
         acme_staging_catch_up(conf.store, run->baseline, apr_time_now(), pool);
         if (acme_manager_create(&manager, &conf, pool, &err) == ACME_OK) {
+            control = acmod_control_start(run, manager, pool);
             acme_manager_run(manager);
+            acmod_control_stop(control);
         }
         else {
             acme_log(&run->log, ACME_LOG_ERR, "AC0741", NULL, "%s", err.text);

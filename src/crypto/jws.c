@@ -129,3 +129,23 @@ acme_rv_t acme_jws_eab(acme_json_t **out, const acme_key_t *account, const char 
     *out = flattened(head, body, acme_base64url_encode(mac, mac_len, pool), pool);
     return ACME_OK;
 }
+
+acme_rv_t acme_jws_key_change(const char **out, const acme_key_t *old_key,
+                              const acme_key_t *new_key, const char *kid, const char *url,
+                              apr_pool_t *pool, acme_error_t *err)
+{
+    acme_json_t *payload = acme_json_new_object(pool);
+    acme_json_t *jwk = acme_key_public_jwk(old_key, pool);
+    const char *text;
+
+    if (!jwk) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0922", "key change: no public key");
+    }
+    acme_json_set_string(payload, "account", kid);
+    acme_json_set(payload, "oldKey", jwk);
+    text = acme_json_dump(payload, pool);
+    if (!text) {
+        return acme_error_set(err, ACME_E_INTERNAL, "AC0923", "key change: cannot be written");
+    }
+    return acme_jws_create(out, new_key, NULL, NULL, url, text, pool, err);
+}

@@ -17,4 +17,10 @@ acme_rv_t acme_jws_eab(acme_json_t **out, const acme_key_t *account, const char 
                        const unsigned char *hmac_key, apr_size_t hmac_len, const char *alg,
                        const char *url, apr_pool_t *pool, acme_error_t *err);
 
+/* The payload of a key change request (RFC 8555 section 7.3.5): a JWS over {account, oldKey},
+ * signed by the new key, with its public JWK and the url of the request around it, no nonce. */
+acme_rv_t acme_jws_key_change(const char **out, const acme_key_t *old_key,
+                              const acme_key_t *new_key, const char *kid, const char *url,
+                              apr_pool_t *pool, acme_error_t *err);
+
 #endif

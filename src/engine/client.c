@@ -349,11 +349,23 @@ static acme_rv_t key_reused(acme_client_t *client, acme_error_t *err)
     const acme_client_conf_t *conf = &client->conf;
     acme_key_type_t type;
 
-    if (!conf->spec->key_reuse || conf->former_key == NULL
+    if (!conf->spec->key_reuse || conf->new_key || conf->former_key == NULL
         || acme_key_type(&type, conf->former_key) != ACME_OK || type != conf->spec->key_type) {
         return ACME_AGAIN;
     }
     return key_keep(client, err);
+}
+
+/* Is there a recorded key to go on with? One that somebody wants to be rid of is not, unless it was
+ * made since he asked. */
+static int key_usable(const acme_client_conf_t *conf, const acme_record_set_t *set)
+{
+    int reuse = conf->spec->key_reuse && set->present[ACME_REC_KEY];
+
+    if (conf->new_key && reuse) {
+        return key_pending(set) && set->rec[ACME_REC_KEY].seq > set->rec[ACME_REC_ATTEMPT].seq;
+    }
+    return key_pending(set) || reuse;
 }
 
 static acme_rv_t act_key(acme_client_t *client, const acme_plan_t *plan, acme_event_t *event,
@@ -367,8 +379,7 @@ static acme_rv_t act_key(acme_client_t *client, const acme_plan_t *plan, acme_ev
     if (load(&set, client, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    if ((!key_pending(&set) && !(conf->spec->key_reuse && set.present[ACME_REC_KEY]))
-        || key_load(&client->key, client, &set) != ACME_OK) {
+    if (!key_usable(conf, &set) || key_load(&client->key, client, &set) != ACME_OK) {
         acme_rv_t rv = key_reused(client, err);
 
         if (rv == ACME_FAIL || (rv == ACME_AGAIN && key_make(client, err) != ACME_OK)) {

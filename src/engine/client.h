@@ -22,6 +22,7 @@ typedef struct {
     acme_present_ctx_t *presenters;
     acme_checker_t *checker;      /* of spec->self_check; may be NULL */
     int one_by_one;               /* prove one name after the other: a program may replace values */
+    int new_key;                  /* in spite of spec->key_reuse */
     acme_board_t *board;          /* public status and arrivals; may be NULL */
     acme_board_status_t *status;  /* what is shown: state, step and order are kept up to date here
                                    * and on the board; the rest is the caller's. May be NULL */

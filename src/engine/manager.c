@@ -54,6 +54,7 @@ struct job_t {
     acme_decision_t decision;
     int forced;              /* the administrator asked for a try now */
     int asked;               /* the attempt that runs or waits is that try */
+    int new_key;             /* asked for, whatever the configuration says */
     int under_way;           /* an earlier owner's order is not finished */
     int ca;                  /* of spec->cas, that the next attempt goes to */
     int ca_failures;         /* since it does */
@@ -84,6 +85,7 @@ typedef struct {
     ca_state_t state;
     int running;
     int wanted;              /* by a job */
+    int held;                /* the administrator has the account: no order begins */
     apr_time_t rest_told;
     apr_time_t ari_told;
 } ca_t;
@@ -100,6 +102,7 @@ struct acme_manager_t {
     acme_notify_t *notify;      /* NULL: nobody wants to know */
     acme_stop_t stop;           /* of the workers: quit */
     int quit;
+    int loaded;                 /* the jobs are known: it may be asked */
     pthread_mutex_t mutex;      /* guards jobs that no worker has, and cas' states */
     pthread_cond_t tick, work, ask;
     int woken;
@@ -482,6 +485,10 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
         issued = staged.issued;
         changed = 1;
     }
+    if (acme_attempt_asked(&attempt)) {
+        job->forced = acme_attempt_is_wish(&attempt);
+        job->new_key = strcmp(attempt.why, ACME_WISH_NEW_KEY) == 0;
+    }
     job->under_way = acme_client_order_under_way(&set, job->conf->spec, now_of(m), scratch);
     job->leftovers = set.present[ACME_REC_CLEANUP];
     if (changed || attempt.failures > 0) {
@@ -812,7 +819,7 @@ static void decide_wish(const job_t *job, acme_decision_t *d, apr_time_t now)
 
     if (d->what != ACME_DO_NOTHING || strcmp(d->why, "valid") != 0
         || (!job->under_way
-            && (attempt->failures == 0 || strcmp(attempt->why, "asked for") != 0))) {
+            && (attempt->failures == 0 || !acme_attempt_asked(attempt)))) {
         return;
     }
     if (attempt->failures > 0 && attempt->not_before > now) {
@@ -972,6 +979,7 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
     conf.row = job->conf->row;
     conf.replaces = replaces(job, conf.ca);
     conf.former_key = former_key(m, job);
+    conf.new_key = job->new_key;
     conf.session = ca->session;
     conf.store = m->conf.store;
     conf.presenters = m->presenters;
@@ -1144,7 +1152,7 @@ static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *
     attempt.text = err.text;
     attempt.step = client != NULL ? acme_client_step(client) : "account";
     attempt.challenge = tried_type(m, job, &err, attempt.last);
-    attempt.why = job->decision.why;
+    attempt.why = job->new_key ? ACME_WISH_NEW_KEY : job->decision.why;
     attempt.digest = job->digest;
     log_rest(m, job, ca);
     place = rehearsal ? attempt.failures : next_ca(m, job, &err, attempt.failures);
@@ -1195,7 +1203,7 @@ static void succeeded(acme_manager_t *m, job_t *job)
     if (job->ari.early[0] != 0) {
         record_ari(m, job);
     }
-    if (job->attempt.failures > 0) {
+    if (job->attempt.failures > 0 || job->asked) {
         none.kind = none.problem = none.text = none.step = none.challenge = none.why = "";
         none.digest = job->digest;
         record_attempt(m, job, &none);
@@ -1209,6 +1217,7 @@ static void succeeded(acme_manager_t *m, job_t *job)
         tell_serial(m, job, ACME_NOTICE_LIVE, facts.serial, facts.not_after, order->directory);
     }
     job->told = 0;
+    job->new_key = 0;
     job->ca_failures = 0;
     remember(job, &facts, &issued, &none);
     end_attempt(job);
@@ -1311,7 +1320,7 @@ static int may_start(const acme_manager_t *m, const job_t *job, const ca_t *ca)
 {
     int most = m->cas_wanted > 1 && m->n_threads > 1 ? m->n_threads - 1 : m->n_threads;
 
-    return (job->client != NULL || ca->state != CA_ASKED) && ca->running < most;
+    return !ca->held && (job->client != NULL || ca->state != CA_ASKED) && ca->running < most;
 }
 
 static job_t *pick(acme_manager_t *m)
@@ -2000,10 +2009,10 @@ static void load_all(acme_manager_t *m)
         load_job(m, job, scratch);
         note_history(m, job);
         first_ca(m, job);
-        job->forced = job->conf->retry_now
-                      && (m->conf.board == NULL || job->conf->row < 0
-                          || acme_board_retry_ack(m->conf.board, job->conf->row)
-                             != m->conf.config);
+        job->forced |= job->conf->retry_now
+                       && (m->conf.board == NULL || job->conf->row < 0
+                           || acme_board_retry_ack(m->conf.board, job->conf->row)
+                              != m->conf.config);
         decide(m, job, now);
         apr_pool_clear(scratch);
     }
@@ -2227,6 +2236,7 @@ acme_rv_t acme_manager_create(acme_manager_t **out, const acme_manager_conf_t *c
 void acme_manager_run(acme_manager_t *m)
 {
     load_all(m);
+    __atomic_store_n(&m->loaded, 1, __ATOMIC_RELEASE);
     summarize(m);
     start_workers(m);
     while (!acme_stopped(&m->conf.stop)) {
@@ -2235,10 +2245,288 @@ void acme_manager_run(acme_manager_t *m)
     join_workers(m);
 }
 
+int acme_manager_ready(const acme_manager_t *m)
+{
+    return __atomic_load_n(&m->loaded, __ATOMIC_ACQUIRE);
+}
+
 void acme_manager_wake(acme_manager_t *m)
 {
     pthread_mutex_lock(&m->mutex);
     m->woken = 1;
     pthread_cond_signal(&m->tick);
     pthread_mutex_unlock(&m->mutex);
+}
+
+/* ---- asked for by the administrator ---- */
+
+#define HOLD_AT_MOST apr_time_from_sec(10)
+
+/* Without the mutex. The job is nobody else's meanwhile. */
+static acme_rv_t record_wish(acme_manager_t *m, const job_t *job, const char *wish,
+                             acme_error_t *err)
+{
+    acme_store_t *store = m->conf.store;
+    const char *payload;
+    apr_pool_t *pool;
+    acme_rv_t rv;
+
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
+        return acme_error_set(err, ACME_E_INTERNAL, NULL, "out of memory");
+    }
+    payload = acme_wish_payload(wish, job->digest, now_of(m), pool);
+    rv = store->append(store, job->conf->spec->id, ACME_REC_ATTEMPT, payload, strlen(payload),
+                       now_of(m), pool, err);
+    apr_pool_destroy(pool);
+    return rv;
+}
+
+/* With the mutex. */
+static acme_ask_t can_ask(acme_manager_t *m, const job_t *job, acme_ask_what_t what,
+                          acme_error_t *err)
+{
+    const char *trouble = trouble_of(m, job);
+
+    if (trouble != NULL) {
+        acme_error_set(err, ACME_E_CONFIG, "AC0928", "%s", trouble);
+        return ACME_ASK_HELD;
+    }
+    if (job->state == JOB_RUNNING || job->client != NULL) {
+        return ACME_ASK_UNDER_WAY;
+    }
+    if (what == ACME_ASK_RETRY && job->attempt.failures == 0
+        && job->decision.what != ACME_DO_ORDER) {
+        return ACME_ASK_NOTHING;
+    }
+    return ACME_ASK_ACCEPTED;
+}
+
+/* A wish that cannot be recorded is honoured by this owner all the same. */
+acme_ask_t acme_manager_ask(acme_manager_t *m, int i, acme_ask_what_t what, acme_error_t *err)
+{
+    const char *wish = what == ACME_ASK_RENEW_NEW_KEY ? ACME_WISH_NEW_KEY : ACME_WISH;
+    job_t *job = &m->jobs[i];
+    acme_attempt_t none;
+    acme_ask_t answer;
+
+    memset(&none, 0, sizeof(none));
+    pthread_mutex_lock(&m->mutex);
+    answer = can_ask(m, job, what, err);
+    if (answer == ACME_ASK_ACCEPTED) {
+        job->state = JOB_RUNNING; /* nobody takes it */
+        pthread_mutex_unlock(&m->mutex);
+        (void)record_wish(m, job, wish, NULL);
+        pthread_mutex_lock(&m->mutex);
+        remember(job, &job->facts, &job->issued, &none);
+        job->forced = 1;
+        job->new_key |= what == ACME_ASK_RENEW_NEW_KEY;
+        first_ca(m, job);
+        decide(m, job, now_of(m));
+        pthread_cond_broadcast(&m->work);
+    }
+    pthread_mutex_unlock(&m->mutex);
+    return answer;
+}
+
+static ca_t *issuer_to_ask(acme_manager_t *m, const job_t *job, const char **directory,
+                           apr_pool_t *scratch)
+{
+    ca_t *ca;
+    int i;
+
+    *directory = job->issued.directory != NULL ? apr_pstrdup(scratch, job->issued.directory) : "";
+    for (i = 0; i < job->conf->spec->cas->nelts; i++) {
+        ca = ca_state_of(m, ca_at(job, i));
+        if (ca != NULL && ca->session != NULL
+            && (**directory == '\0' || strcmp(ca_at(job, i)->directory_url, *directory) == 0)) {
+            return ca;
+        }
+    }
+    return NULL;
+}
+
+static acme_rv_t live_der(const unsigned char **der, apr_size_t *len, const acme_manager_t *m,
+                          const job_t *job, apr_pool_t *scratch, acme_error_t *err)
+{
+    acme_board_live_t live;
+
+    if (m->conf.board == NULL || job->conf->row < 0
+        || acme_board_live_read(&live, m->conf.board, job->conf->row, scratch, err) != ACME_OK) {
+        return acme_error_set(err, ACME_E_STORE, "AC0929", "no certificate to revoke");
+    }
+    *der = live.cert[0];
+    *len = live.cert_len[0];
+    return ACME_OK;
+}
+
+static acme_rv_t revoke_of(acme_manager_t *m, job_t *job, const unsigned char *der,
+                           apr_size_t len, int reason, apr_pool_t *scratch,
+                           acme_error_t *err)
+{
+    const char *directory;
+    ca_t *ca;
+
+    if (der == NULL && live_der(&der, &len, m, job, scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    pthread_mutex_lock(&m->mutex);
+    ca = job->state != JOB_RUNNING ? issuer_to_ask(m, job, &directory, scratch) : NULL;
+    if (job->state == JOB_RUNNING) {
+        acme_error_set(err, ACME_E_CONFIG, "AC0930", "an order for it is being worked on; try "
+                       "again when that is done");
+    }
+    else if (ca == NULL) {
+        acme_error_set(err, ACME_E_CONFIG, "AC0931", "issued by %s, which is not among its CAs or "
+                       "has no usable account key", *directory != '\0' ? directory : "a CA");
+    }
+    pthread_mutex_unlock(&m->mutex);
+    if (ca == NULL || acme_session_ready(ca->session, scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return acme_session_revoke(ca->session, der, len, reason, scratch, err);
+}
+
+acme_rv_t acme_manager_revoke(acme_manager_t *m, int i, const unsigned char *der, apr_size_t len,
+                              int reason, acme_error_t *err)
+{
+    apr_pool_t *scratch;
+    acme_rv_t rv;
+
+    if (apr_pool_create_unmanaged_ex(&scratch, NULL, NULL) != APR_SUCCESS) {
+        return acme_error_set(err, ACME_E_INTERNAL, NULL, "out of memory");
+    }
+    rv = revoke_of(m, &m->jobs[i], der, len, reason, scratch, err);
+    apr_pool_destroy(scratch);
+    if (rv == ACME_OK) {
+        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0932", m->jobs[i].conf->spec->label,
+                 "revoked as somebody asked; another certificate is ordered");
+        (void)acme_manager_ask(m, i, ACME_ASK_RENEW_NEW_KEY, NULL);
+    }
+    return rv;
+}
+
+/* ---- accounts ---- */
+
+/* With the mutex. */
+static int ca_in_use(acme_manager_t *m, const ca_t *ca)
+{
+    int i;
+
+    for (i = 0; i < m->conf.n_jobs; i++) {
+        if ((m->jobs[i].state == JOB_RUNNING || m->jobs[i].client != NULL)
+            && ca_of(m, &m->jobs[i]) == ca) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Keeps orders from beginning and waits for those that run. */
+static acme_rv_t hold(acme_manager_t *m, ca_t *ca, acme_error_t *err)
+{
+    apr_time_t give_up = acme_net_now() + HOLD_AT_MOST;
+    struct timespec until;
+    acme_rv_t rv = ACME_OK;
+
+    pthread_mutex_lock(&m->mutex);
+    ca->held = 1;
+    while (ca_in_use(m, ca) && rv == ACME_OK) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += 100000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&m->tick, &m->mutex, &until);
+        if (quitting(m) || acme_net_now() >= give_up) {
+            rv = acme_error_set(err, ACME_E_STOPPED, "AC0933", "orders are under way at this CA; "
+                                "try again when they are done");
+        }
+    }
+    ca->held = rv == ACME_OK;
+    pthread_mutex_unlock(&m->mutex);
+    return rv;
+}
+
+static void release(acme_manager_t *m, ca_t *ca)
+{
+    pthread_mutex_lock(&m->mutex);
+    ca->held = 0;
+    m->woken = 1;
+    pthread_cond_broadcast(&m->work);
+    pthread_cond_signal(&m->tick);
+    pthread_mutex_unlock(&m->mutex);
+}
+
+typedef acme_rv_t account_fn(acme_session_t *session, const acme_ca_t *ca, apr_pool_t *scratch,
+                             acme_error_t *err);
+
+static acme_rv_t with_account(acme_manager_t *m, int i, account_fn *act, acme_error_t *err)
+{
+    const acme_account_conf_t *account = &m->conf.accounts[i];
+    ca_t *ca = &m->cas[i];
+    apr_pool_t *scratch;
+    acme_rv_t rv;
+
+    if (ca->session == NULL) {
+        return acme_error_set(err, ACME_E_CONFIG, "AC0934", "%s",
+                              account->trouble != NULL ? account->trouble : "no usable account");
+    }
+    if (hold(m, ca, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    rv = ACME_FAIL;
+    if (apr_pool_create_unmanaged_ex(&scratch, NULL, NULL) == APR_SUCCESS) {
+        rv = acme_session_ready(ca->session, scratch, err);
+        if (rv == ACME_OK) {
+            rv = act(ca->session, account->ca, scratch, err);
+        }
+        apr_pool_destroy(scratch);
+    }
+    release(m, ca);
+    return rv;
+}
+
+static acme_rv_t act_rollover(acme_session_t *session, const acme_ca_t *ca, apr_pool_t *scratch,
+                              acme_error_t *err)
+{
+    acme_key_t *key;
+
+    if (acme_key_generate(&key, ca->account_key_type, scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    return acme_session_rollover(session, key, scratch, err);
+}
+
+acme_rv_t acme_manager_rollover(acme_manager_t *m, int account, acme_error_t *err)
+{
+    int i;
+
+    for (i = 0; i < m->conf.n_accounts; i++) {
+        if (i != account && m->conf.accounts[i].account_id != NULL
+            && strcmp(m->conf.accounts[i].account_id, m->conf.accounts[account].account_id) == 0) {
+            return acme_error_set(err, ACME_E_CONFIG, "AC0935", "its key is that of %s, too: give "
+                                  "each CA an AcmeAuthPath of its own",
+                                  m->conf.accounts[i].ca->name);
+        }
+    }
+    return with_account(m, account, act_rollover, err);
+}
+
+static acme_rv_t act_deactivate(acme_session_t *session, const acme_ca_t *ca, apr_pool_t *scratch,
+                                acme_error_t *err)
+{
+    (void)ca;
+    return acme_session_deactivate(session, scratch, err);
+}
+
+acme_rv_t acme_manager_deactivate(acme_manager_t *m, int account, acme_error_t *err)
+{
+    acme_rv_t rv = with_account(m, account, act_deactivate, err);
+
+    if (rv == ACME_OK) {
+        acme_log(m->conf.log, ACME_LOG_NOTICE, "AC0936", NULL,
+                 "%s: the account is deactivated as somebody asked; for another one move %s away "
+                 "and restart", m->conf.accounts[account].ca->name,
+                 m->conf.accounts[account].ca->auth_path);
+    }
+    return rv;
 }

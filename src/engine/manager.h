@@ -64,4 +64,31 @@ void acme_manager_run(acme_manager_t *manager);
 /* Wakes it (any thread, not a signal handler). */
 void acme_manager_wake(acme_manager_t *manager);
 
+/* ---- what an administrator asks for: any thread but the manager's and its workers', one at a
+ * time, none before it is ready and none any more when acme_manager_run has returned ---- */
+
+int acme_manager_ready(const acme_manager_t *manager);
+
+typedef enum {
+    ACME_ASK_ACCEPTED = 0, /* recorded: it is tried at once, by the next owner if need be */
+    ACME_ASK_UNDER_WAY,    /* an order for it is being worked on */
+    ACME_ASK_NOTHING,      /* a retry of what has not failed */
+    ACME_ASK_HELD          /* it must not be ordered: why stands in the error */
+} acme_ask_t;
+
+typedef enum { ACME_ASK_RETRY, ACME_ASK_RENEW, ACME_ASK_RENEW_NEW_KEY } acme_ask_what_t;
+
+/* Forgets the failures of a job (index of conf.jobs), and orders now. */
+acme_ask_t acme_manager_ask(acme_manager_t *manager, int job, acme_ask_what_t what,
+                            acme_error_t *err);
+
+/* Revokes a certificate at the CA that issued the job's and orders another one with a new key. der
+ * NULL: the one on the board. Takes as long as the CA does. */
+acme_rv_t acme_manager_revoke(acme_manager_t *manager, int job, const unsigned char *der,
+                              apr_size_t len, int reason, acme_error_t *err);
+
+/* account: index of conf.accounts. No order may be under way at the CA; none is begun meanwhile. */
+acme_rv_t acme_manager_rollover(acme_manager_t *manager, int account, acme_error_t *err);
+acme_rv_t acme_manager_deactivate(acme_manager_t *manager, int account, acme_error_t *err);
+
 #endif

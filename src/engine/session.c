@@ -7,9 +7,11 @@
 #include <apr_strings.h>
 #include <apr_thread_cond.h>
 #include <apr_thread_mutex.h>
+#include "base/codec.h"
 #include "base/time.h"
 #include "crypto/digest.h"
 #include "crypto/jws.h"
+#include "protocol/rollover.h"
 
 #define DAY apr_time_from_sec(86400)
 #define DIRECTORY_AGE DAY
@@ -36,7 +38,9 @@ typedef struct {
 struct acme_session_t {
     acme_session_conf_t conf;
     apr_pool_t *pool;               /* of its own, used under the mutex */
-    const char *thumbprint;
+    const char *thumbprint;         /* of the present key */
+    const char *file;               /* of the key in root's file */
+    acme_key_t *next;               /* the CA was told of it and did not answer; or NULL */
     char wanted[ACME_SHA256_HEX];   /* digest of the configured contacts */
     apr_thread_mutex_t *record_mutex; /* one append at a time; taken before mutex */
     apr_thread_mutex_t *mutex;      /* guards all below */
@@ -65,6 +69,7 @@ struct acme_session_t {
 typedef struct {
     const char *url, *kid, *payload;
     apr_size_t body_max;
+    const acme_key_t *key; /* NULL: the account's */
 } post_t;
 
 static apr_time_t now_of(const acme_session_t *s)
@@ -217,6 +222,33 @@ static void record_apply(acme_session_t *s, const char *payload, apr_size_t len,
     s->paused = record_time(json, "paused", now, now + PAUSE_MAX);
 }
 
+/* The text lives as long as the scratch pool and is cleansed with it. */
+static acme_key_t *rollover_key(acme_session_t *s, const char *jwk)
+{
+    acme_key_t *key = NULL;
+
+    return jwk && acme_key_from_jwk(&key, jwk, strlen(jwk), s->pool, NULL) == ACME_OK ? key : NULL;
+}
+
+/* A key that the CA has accepted since root read its file, or was told of. */
+static void rollover_apply(acme_session_t *s, const acme_record_t *record, apr_pool_t *scratch)
+{
+    acme_rollover_t rollover;
+    acme_key_t *key;
+
+    if (acme_rollover_parse(&rollover, record->payload, record->len, scratch, NULL) != ACME_OK
+        || strcmp(rollover.directory, s->conf.ca->directory_url)
+        || strcmp(rollover.file, s->file)) {
+        return; /* of another CA, or of a key that root has replaced */
+    }
+    key = rollover_key(s, rollover.key);
+    if (key) {
+        s->conf.key = key;
+        s->thumbprint = acme_key_thumbprint(key, s->pool);
+    }
+    s->next = rollover_key(s, rollover.next);
+}
+
 static void record_load(acme_session_t *s, apr_pool_t *scratch)
 {
     acme_store_t *store = s->conf.store;
@@ -232,6 +264,9 @@ static void record_load(acme_session_t *s, apr_pool_t *scratch)
         acme_log(s->conf.log, ACME_LOG_WARNING, "AC0372", NULL,
                  "%s: the account's recorded state cannot be read: %s", ca_name(s), err.text);
         return;
+    }
+    if (set.present[ACME_REC_ROLLOVER]) {
+        rollover_apply(s, &set.rec[ACME_REC_ROLLOVER], scratch);
     }
     if (set.present[ACME_REC_ACCOUNT]) {
         const acme_record_t *record = &set.rec[ACME_REC_ACCOUNT];
@@ -358,6 +393,7 @@ acme_rv_t acme_session_create(acme_session_t **out, const acme_session_conf_t *c
         || apr_pool_create(&scratch, own) != APR_SUCCESS) {
         return acme_error_set(err, ACME_E_INTERNAL, NULL, "%s: no session", ca_name(s));
     }
+    s->file = s->thumbprint;
     contacts_digest(s->wanted, conf->ca->contacts, scratch);
     rate_init(s);
     record_load(s, scratch);
@@ -745,8 +781,8 @@ static acme_rv_t post_once(acme_http_response_t **out, acme_session_t *s, const 
     memset(&request, 0, sizeof(request));
     *maybe_sent = 0;
     if (acme_url_parse(&url, post->url, pool, err) != ACME_OK
-        || acme_jws_create(&request.body, s->conf.key, post->kid, nonce, post->url, post->payload,
-                           pool, err) != ACME_OK) {
+        || acme_jws_create(&request.body, post->key ? post->key : s->conf.key, post->kid, nonce,
+                           post->url, post->payload, pool, err) != ACME_OK) {
         return ACME_FAIL;
     }
     request.method = ACME_HTTP_POST;
@@ -874,6 +910,7 @@ acme_rv_t acme_session_post(acme_http_response_t **out, acme_session_t *session,
     post.kid = acme_session_kid(session);
     post.payload = payload;
     post.body_max = body_max;
+    post.key = NULL;
     if (!post.kid || !acme_session_directory(session)) {
         return acme_error_set(err, ACME_E_PROTOCOL, "AC0378", "%s: the account is not known",
                               ca_name(session));
@@ -934,6 +971,7 @@ static acme_rv_t account_ask(acme_http_response_t **out, acme_session_t *s, int 
     post.url = acme_session_directory(s)->new_account;
     post.kid = NULL;
     post.body_max = ACME_HTTP_JSON_MAX;
+    post.key = NULL;
     if (ca->eab_kid && !only_existing
         && acme_jws_eab(&eab, s->conf.key, ca->eab_kid, ca->eab_key, ca->eab_key_len, ca->eab_alg,
                         post.url, pool, err) != ACME_OK) {
@@ -1181,10 +1219,194 @@ static acme_rv_t contacts_send(acme_session_t *s, apr_pool_t *scratch, acme_erro
     return ACME_OK;
 }
 
+/* ---- a new account key ---- */
+
+static acme_rv_t rollover_save(acme_session_t *s, const acme_key_t *key, const acme_key_t *next,
+                               apr_pool_t *scratch, acme_error_t *err)
+{
+    acme_store_t *store = s->conf.store;
+    acme_rollover_t rollover;
+    const char *payload;
+    acme_rv_t rv;
+
+    if (!store) {
+        return acme_error_set(err, ACME_E_INTERNAL, NULL, "%s: nothing to record a key in",
+                              ca_name(s));
+    }
+    memset(&rollover, 0, sizeof(rollover));
+    rollover.directory = s->conf.ca->directory_url;
+    rollover.file = s->file;
+    if (strcmp(acme_key_thumbprint(key, scratch), s->file)) {
+        rollover.key = acme_key_to_jwk(key, scratch);
+    }
+    rollover.next = next ? acme_key_to_jwk(next, scratch) : NULL;
+    payload = acme_rollover_payload(&rollover, scratch);
+    if (!payload) {
+        return acme_error_set(err, ACME_E_INTERNAL, NULL, "%s: no rollover record", ca_name(s));
+    }
+    apr_thread_mutex_lock(s->record_mutex);
+    rv = store->append(store, s->conf.account_id, ACME_REC_ROLLOVER, payload, strlen(payload),
+                       now_of(s), scratch, err);
+    apr_thread_mutex_unlock(s->record_mutex);
+    acme_cleanse((char *)payload, strlen(payload));
+    return rv;
+}
+
+/* The CA has said which key the account has: the former or the next one. */
+static void rollover_settle(acme_session_t *s, int accepted, apr_pool_t *scratch)
+{
+    acme_error_t err;
+
+    lock(s);
+    if (accepted) {
+        s->conf.key = s->next;
+        s->thumbprint = acme_key_thumbprint(s->next, s->pool);
+    }
+    s->next = NULL;
+    unlock(s);
+    acme_error_clear(&err);
+    if (rollover_save(s, s->conf.key, NULL, scratch, &err) != ACME_OK) {
+        acme_log(s->conf.log, ACME_LOG_ERR, "AC0924", NULL,
+                 "%s: which key the account has could not be recorded: %s; it stands in the "
+                 "former record, and the CA will be asked", ca_name(s), err.text);
+    }
+    record_save(s, scratch);
+    if (accepted) {
+        acme_log(s->conf.log, ACME_LOG_NOTICE, "AC0925", NULL,
+                 "%s: the account has a new key; %s holds it after the next restart", ca_name(s),
+                 s->conf.ca->auth_path ? s->conf.ca->auth_path : "its file");
+    }
+}
+
+/* Whose key is it? A look-up of the account by the next key tells. */
+static acme_rv_t rollover_ask(acme_session_t *s, apr_pool_t *scratch, acme_error_t *err)
+{
+    acme_http_response_t *response = NULL;
+    acme_problem_t *problem = NULL;
+    acme_error_t cause;
+    int ignored = 0;
+    post_t post;
+
+    memset(&post, 0, sizeof(post));
+    post.url = acme_session_directory(s)->new_account;
+    post.body_max = ACME_HTTP_JSON_MAX;
+    post.key = s->next;
+    post.payload = acme_payload_new_account(NULL, 0, 1, NULL, scratch);
+    if (post_directed(&response, s, &post, &ignored, scratch, err) != ACME_OK) {
+        return acme_error_prefix(err, "key-change");
+    }
+    if (is_success(response)) {
+        rollover_settle(s, 1, scratch);
+        return ACME_OK;
+    }
+    acme_error_clear(&cause);
+    acme_session_refused(&problem, s, response, scratch, &cause);
+    if (problem && problem->account_missing) {
+        rollover_settle(s, 0, scratch);
+        return ACME_OK;
+    }
+    if (err && err->kind == ACME_E_NONE) {
+        *err = cause;
+    }
+    return acme_error_prefix(err, "key-change");
+}
+
+acme_rv_t acme_session_rollover(acme_session_t *session, const acme_key_t *key,
+                                apr_pool_t *scratch, acme_error_t *err)
+{
+    acme_session_t *s = session;
+    const char *url = acme_session_directory(s)->key_change, *inner = NULL;
+    acme_http_response_t *response = NULL;
+    acme_key_t *next;
+    int sent = 0;
+
+    if (!url) {
+        return acme_error_set(err, ACME_E_CONFIG, "AC0926",
+                              "%s: the CA offers no change of an account's key", ca_name(s));
+    }
+    if (acme_jws_key_change(&inner, s->conf.key, key, acme_session_kid(s), url, scratch, err)
+            != ACME_OK
+        || rollover_save(s, s->conf.key, key, scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    next = rollover_key(s, acme_key_to_jwk(key, scratch));
+    lock(s);
+    s->next = next;
+    unlock(s);
+    if (acme_session_post(&response, s, url, inner, ACME_HTTP_JSON_MAX, &sent, scratch, err)
+        != ACME_OK) {
+        if (!sent) {
+            rollover_settle(s, 0, scratch);
+        }
+        return acme_error_prefix(err, "key-change");
+    }
+    if (acme_http_response_status(response) / 100 != 2) {
+        if (acme_http_response_status(response) / 100 == 4) {
+            rollover_settle(s, 0, scratch);
+        }
+        acme_session_refused(NULL, s, response, scratch, err);
+        return acme_error_prefix(err, "key-change");
+    }
+    rollover_settle(s, 1, scratch);
+    return ACME_OK;
+}
+
+/* ---- asked for by the administrator ---- */
+
+acme_rv_t acme_session_revoke(acme_session_t *session, const unsigned char *der, apr_size_t len,
+                              int reason, apr_pool_t *scratch, acme_error_t *err)
+{
+    const char *url = acme_session_directory(session)->revoke_cert;
+    acme_json_t *json = acme_json_new_object(scratch);
+    acme_http_response_t *response = NULL;
+    acme_error_t cause;
+
+    if (!url) {
+        return acme_error_set(err, ACME_E_CONFIG, "AC0927", "%s: the CA offers no revocation",
+                              ca_name(session));
+    }
+    acme_json_set_string(json, "certificate", acme_base64url_encode(der, len, scratch));
+    if (reason) {
+        acme_json_set_int(json, "reason", reason);
+    }
+    if (acme_session_post(&response, session, url, acme_json_dump(json, scratch),
+                          ACME_HTTP_JSON_MAX, NULL, scratch, err) != ACME_OK) {
+        return acme_error_prefix(err, "revoke-cert");
+    }
+    if (acme_http_response_status(response) / 100 == 2) {
+        return ACME_OK;
+    }
+    acme_error_clear(&cause);
+    acme_session_refused(NULL, session, response, scratch, &cause);
+    if (!strcmp(cause.problem, "alreadyRevoked")) {
+        return ACME_OK;
+    }
+    if (err && err->kind == ACME_E_NONE) {
+        *err = cause;
+    }
+    return acme_error_prefix(err, "revoke-cert");
+}
+
+acme_rv_t acme_session_deactivate(acme_session_t *session, apr_pool_t *scratch, acme_error_t *err)
+{
+    acme_http_response_t *response = NULL;
+
+    if (acme_session_post(&response, session, acme_session_kid(session),
+                          "{\"status\":\"deactivated\"}", ACME_HTTP_JSON_MAX, NULL, scratch, err)
+        != ACME_OK) {
+        return acme_error_prefix(err, "deactivate");
+    }
+    if (acme_http_response_status(response) / 100 != 2) {
+        acme_session_refused(NULL, session, response, scratch, err);
+        return acme_error_prefix(err, "deactivate");
+    }
+    return ACME_OK;
+}
+
 /* ---- ready ---- */
 
 typedef struct {
-    int directory, account, contacts;
+    int directory, key, account, contacts;
 } have_t;
 
 /* Under the mutex. */
@@ -1194,6 +1416,7 @@ static have_t have(const acme_session_t *s)
     have_t h;
 
     h.directory = s->directory && now >= s->fetched && now - s->fetched < DIRECTORY_AGE;
+    h.key = !s->next;
     h.account = s->kid && !s->missing;
     h.contacts = s->contacts_sent || !strcmp(s->contacts, s->wanted);
     return h;
@@ -1216,6 +1439,9 @@ static acme_rv_t make_ready(acme_session_t *s, apr_pool_t *scratch, acme_error_t
 
     if (!have_now(s).directory) {
         rv = directory_fetch(s, scratch, err);
+    }
+    if (rv == ACME_OK && !have_now(s).key) {
+        rv = rollover_ask(s, scratch, err);
     }
     /* The update may find that the account has gone: hence a second round. */
     for (round = 0; round < 2 && rv == ACME_OK; round++) {
@@ -1251,7 +1477,7 @@ static acme_rv_t take_turn(acme_session_t *s, acme_error_t *err)
         }
     }
     h = have(s);
-    if (rv == ACME_AGAIN && h.directory && h.account && h.contacts) {
+    if (rv == ACME_AGAIN && h.directory && h.key && h.account && h.contacts) {
         rv = ACME_OK;
     }
     else if (rv == ACME_AGAIN && turn != s->turn && s->failure.kind != ACME_E_NONE) {

@@ -76,6 +76,22 @@ acme_rv_t acme_session_account_lost(acme_session_t *session, acme_error_t *err);
  * ACME_BOARD_ORDERS he learns in steps. */
 acme_rv_t acme_session_order_allowed(acme_session_t *session, apr_time_t *when);
 
+/* The three below are for an administrator: after acme_session_ready, by one thread while no order
+ * uses the session. */
+
+/* Revokes a certificate with the account's key (RFC 8555 section 7.6). One that is revoked already
+ * is a success. reason: RFC 5280 section 5.3.1. */
+acme_rv_t acme_session_revoke(acme_session_t *session, const unsigned char *der, apr_size_t len,
+                              int reason, apr_pool_t *scratch, acme_error_t *err);
+/* Gives the account a new key (RFC 8555 section 7.3.5), which the session uses from then on. It is
+ * recorded before the CA is told. When its answer is lost, acme_session_ready finds out which key
+ * the account has, in this process or in the next owner; root adopts what was accepted. */
+acme_rv_t acme_session_rollover(acme_session_t *session, const acme_key_t *key,
+                                apr_pool_t *scratch, acme_error_t *err);
+/* Ends the account at the CA (RFC 8555 section 7.3.6), for good. */
+acme_rv_t acme_session_deactivate(acme_session_t *session, apr_pool_t *scratch,
+                                  acme_error_t *err);
+
 /* Whole-CA pause (429 or 503 with Retry-After): until when, 0 = none. */
 void acme_session_pause(acme_session_t *session, apr_time_t until);
 apr_time_t acme_session_paused(acme_session_t *session);

@@ -352,7 +352,7 @@ static acme_rv_t append_locked(staging_t *self, entry_t *entry, acme_record_t *r
     }
 
 out:
-    if (rec->type == ACME_REC_KEY) {
+    if (rec->type == ACME_REC_KEY || rec->type == ACME_REC_ROLLOVER) {
         acme_cleanse((char *)bytes, len);
     }
     return rv;
@@ -525,7 +525,7 @@ static acme_rv_t record_again(staging_t *self, entry_t *entry, acme_record_t *re
         return ACME_FAIL;
     }
     rv = entry_append(self, entry, rec->type, bytes, len, NULL);
-    if (rec->type == ACME_REC_KEY) {
+    if (rec->type == ACME_REC_KEY || rec->type == ACME_REC_ROLLOVER) {
         acme_cleanse((char *)bytes, len);
     }
     return rv;

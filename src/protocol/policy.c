@@ -44,6 +44,29 @@ const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool
     return text != NULL ? text : "{}";
 }
 
+int acme_attempt_asked(const acme_attempt_t *attempt)
+{
+    return attempt->why != NULL && (strcmp(attempt->why, ACME_WISH) == 0
+                                    || strcmp(attempt->why, ACME_WISH_NEW_KEY) == 0);
+}
+
+int acme_attempt_is_wish(const acme_attempt_t *attempt)
+{
+    return attempt->failures == 0 && acme_attempt_asked(attempt);
+}
+
+const char *acme_wish_payload(const char *wish, const char *digest, apr_time_t now,
+                              apr_pool_t *pool)
+{
+    acme_attempt_t attempt;
+
+    memset(&attempt, 0, sizeof(attempt));
+    attempt.last = now;
+    attempt.why = wish;
+    attempt.digest = digest;
+    return acme_attempt_payload(&attempt, pool);
+}
+
 static acme_rv_t attempt_numbers(acme_attempt_t *out, const acme_json_t *json, acme_error_t *err)
 {
     if (acme_json_get_int(&out->failures, json, "failures", -1, err) != ACME_OK

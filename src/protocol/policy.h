@@ -34,6 +34,19 @@ typedef struct {
     const char *digest;      /* acme_spec_attempt_digest then; another now = forgotten */
 } acme_attempt_t;
 
+/* The administrator's wish for a try now is recorded as an attempt without failures whose reason is
+ * one of these; it is superseded by what comes of it. */
+#define ACME_WISH "asked for"
+#define ACME_WISH_NEW_KEY "asked for with a new key"
+
+/* Was it made, or is it to be made, because somebody asked? */
+int acme_attempt_asked(const acme_attempt_t *attempt);
+/* Is it still to be made? */
+int acme_attempt_is_wish(const acme_attempt_t *attempt);
+/* The record of a wish. digest: acme_spec_attempt_digest. */
+const char *acme_wish_payload(const char *wish, const char *digest, apr_time_t now,
+                              apr_pool_t *pool);
+
 const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool);
 /* Range-checks every number (hostile child): failures and validations 0..10^6, not_before at most 8
  * days after last. */

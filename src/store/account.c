@@ -9,6 +9,7 @@
 #include "base/name.h"
 #include "base/url.h"
 #include "crypto/digest.h"
+#include "protocol/rollover.h"
 #include "store/commit.h"
 #include "store/staged.h"
 
@@ -168,6 +169,54 @@ void acme_account_key(acme_account_item_t *item, const char *store, uid_t uid, i
 
 /* ---- its log ---- */
 
+/* The CA has accepted another key: it takes the place of the one in the file, which is kept beside
+ * it. The record is a child's: what it names has to be a key, and for the one that is there. */
+static acme_rv_t take_next(acme_account_item_t *item, const acme_rollover_t *rollover,
+                           const acme_log_t *log, apr_pool_t *pool)
+{
+    const char *path = item->ca->auth_path;
+    const char *former = apr_pstrcat(pool, path, ".former", NULL);
+    acme_error_t err;
+    acme_key_t *key;
+    const char *jwk = NULL;
+
+    acme_error_clear(&err);
+    if (acme_key_from_jwk(&key, rollover->key, strlen(rollover->key), pool, &err) == ACME_OK) {
+        jwk = acme_key_to_jwk(key, pool);
+    }
+    if (jwk == NULL
+        || acme_file_replace(former, item->jwk, strlen(item->jwk), pool, &err) != ACME_OK
+        || acme_file_replace(path, jwk, strlen(jwk), pool, &err) != ACME_OK) {
+        acme_log(log, ACME_LOG_ERR, "AC0938", NULL,
+                 "%s: the account's new key could not be put in place: %s; it is used from the "
+                 "log, and tried again at the next start", path, err.text);
+        return ACME_FAIL;
+    }
+    item->jwk = jwk;
+    acme_log(log, ACME_LOG_NOTICE, "AC0939", NULL,
+             "%s holds the account's new key, %s the one it had before", path, former);
+    return ACME_OK;
+}
+
+/* Is the rollover record done with? One with an open end is not: the owner asks the CA. */
+static int rolled_over(acme_account_item_t *item, const acme_record_t *record,
+                       const acme_log_t *log, apr_pool_t *pool)
+{
+    acme_rollover_t rollover;
+    acme_key_t *key;
+
+    if (acme_rollover_parse(&rollover, record->payload, record->len, pool, NULL) != ACME_OK
+        || item->jwk == NULL
+        || acme_key_from_jwk(&key, item->jwk, strlen(item->jwk), pool, NULL) != ACME_OK
+        || strcmp(acme_key_thumbprint(key, pool), rollover.file) != 0) {
+        return 1;
+    }
+    if (rollover.next != NULL) {
+        return 0;
+    }
+    return rollover.key == NULL || take_next(item, &rollover, log, pool) == ACME_OK;
+}
+
 /* What of the log the children need; *fresh: the log is to be replaced by just that. */
 static acme_rv_t read_log(acme_account_item_t *item, int *fresh, const char *path, uid_t uid,
                           const acme_log_t *log, apr_pool_t *pool, acme_error_t *err)
@@ -177,6 +226,7 @@ static acme_rv_t read_log(acme_account_item_t *item, int *fresh, const char *pat
     acme_staged_want_t want;
     acme_staged_log_t file;
     acme_staged_t staged;
+    int done;
 
     if (acme_staged_read(&file, path, uid, ACME_LOG_CAP, pool, err) != ACME_OK) {
         return ACME_FAIL;
@@ -190,10 +240,15 @@ static acme_rv_t read_log(acme_account_item_t *item, int *fresh, const char *pat
                  "given up", item->ca->auth_path);
         memset(staged.newest, 0, sizeof(staged.newest));
     }
+    done = staged.newest[ACME_REC_ROLLOVER] != NULL
+           && rolled_over(item, staged.newest[ACME_REC_ROLLOVER], log, pool);
+    if (done) {
+        staged.newest[ACME_REC_ROLLOVER] = NULL;
+    }
     if (acme_staged_carry(&carried, &staged, item->id, 1, 0, pool, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    *fresh = file.damaged || file.size > ACME_LOG_CAP / 4 * 3
+    *fresh = done || file.damaged || file.size > ACME_LOG_CAP / 4 * 3
              || (file.size > 0 && carried.all_len == 0);
     item->handed = carried.all;
     item->handed_len = carried.all_len;

@@ -47,7 +47,7 @@ typedef struct {
     apr_array_header_t *works;      /* work_t * */
     apr_size_t bytes;               /* of their logs */
     acme_commit_t *commit;
-    apr_hash_t *retry;              /* label -> "" or NULL */
+    apr_hash_t *retry;              /* label -> retry_t */
     apr_hash_t *configured;         /* ids of all items, those in trouble too */
 } adopt_t;
 
@@ -683,24 +683,99 @@ static void hand_over_key(const adopt_t *self, acme_item_t *item)
 /* ---- asked for by the administrator ---- */
 
 /* One file for all key types of a certificate: named like the first of them. */
+typedef struct {
+    const char *path;
+    int there;
+    const char *wish; /* empty file: another certificate; "new-key" in it: and another key */
+    int keep; /* a wish could not be recorded: the next start sees the file again */
+} retry_t;
+
+/* So that the wish outlives the owner it is handed to. */
+static acme_rv_t record_wish(adopt_t *self, acme_item_t *item, const char *wish, acme_error_t *err)
+{
+    int fd = item->fd >= 0 ? item->fd : self->root->overflow_fd;
+    const char *digest = acme_spec_attempt_digest(item->spec, self->scratch);
+    acme_record_set_t set;
+    acme_record_t rec;
+    const char *bytes;
+    char *handed;
+    apr_size_t len;
+
+    memset(&set, 0, sizeof(set));
+    memset(&rec, 0, sizeof(rec));
+    if (item->handed_len > 0) {
+        acme_record_collect(&set, item->spec->id, item->handed, item->handed_len, self->scratch);
+    }
+    rec.id = item->spec->id;
+    rec.type = ACME_REC_ATTEMPT;
+    rec.seq = set.last_seq + 1;
+    rec.time = self->root->now;
+    rec.payload = acme_wish_payload(wish, digest, self->root->now, self->scratch);
+    rec.len = strlen(rec.payload);
+    if (acme_record_encode(&bytes, &len, &rec, self->scratch, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    if (write(fd, bytes, len) != (ssize_t)len || fdatasync(fd) != 0) {
+        return acme_error_system(err, ACME_E_STORE, "AC0937", errno, "%s: what .retry asks for "
+                                 "could not be recorded", item->spec->id);
+    }
+    item->log_size += item->fd >= 0 ? len : 0;
+    handed = (char *)acme_staged_copy(NULL, item->handed_len + len, self->pass.pool);
+    if (item->handed_len > 0) {
+        memcpy(handed, item->handed, item->handed_len);
+    }
+    memcpy(handed + item->handed_len, bytes, len);
+    item->handed = handed;
+    item->handed_len += len;
+    return ACME_OK;
+}
+
+static const char *wish_of(adopt_t *self, const char *path)
+{
+    static const char new_key[] = "new-key";
+    acme_file_t file;
+
+    return acme_file_read(&file, path, self->root->uid, 64, 0, 0, self->scratch, NULL) == ACME_OK
+                   && strncmp(file.data, new_key, sizeof(new_key) - 1) == 0
+               ? ACME_WISH_NEW_KEY : ACME_WISH;
+}
+
 static void look_for_retry(adopt_t *self, acme_item_t *item)
 {
-    const char *found = apr_hash_get(self->retry, item->spec->label, APR_HASH_KEY_STRING);
-    const char *path;
+    retry_t *retry = apr_hash_get(self->retry, item->spec->label, APR_HASH_KEY_STRING);
     acme_error_t err;
     struct stat st;
 
-    if (found == NULL) {
-        path = apr_pstrcat(self->scratch, self->root->store, "/", item->spec->id, ".retry", NULL);
-        found = lstat(path, &st) == 0 ? path : "";
-        apr_hash_set(self->retry, item->spec->label, APR_HASH_KEY_STRING, found);
+    if (retry == NULL) {
+        retry = apr_pcalloc(self->scratch, sizeof(*retry));
+        retry->path = apr_pstrcat(self->scratch, self->root->store, "/", item->spec->id, ".retry",
+                                  NULL);
+        retry->there = lstat(retry->path, &st) == 0;
+        retry->wish = retry->there ? wish_of(self, retry->path) : NULL;
+        apr_hash_set(self->retry, item->spec->label, APR_HASH_KEY_STRING, retry);
+    }
+    item->retry_now = retry->there;
+    acme_error_clear(&err);
+    if (retry->there && item->can_stage && record_wish(self, item, retry->wish, &err) != ACME_OK) {
+        acme_log(self->root->log, ACME_LOG_WARNING, err.code, item->spec->label, "%s", err.text);
+        retry->keep = 1;
+    }
+}
+
+static void remove_retries(adopt_t *self)
+{
+    const retry_t *retry;
+    apr_hash_index_t *hi;
+    acme_error_t err;
+
+    for (hi = apr_hash_first(self->scratch, self->retry); hi != NULL; hi = apr_hash_next(hi)) {
+        retry = apr_hash_this_val(hi);
         acme_error_clear(&err);
-        if (*found != '\0' && acme_file_remove(path, &err) != ACME_OK) {
-            acme_log(self->root->log, ACME_LOG_WARNING, "AC0626", item->spec->label, "%s",
+        if (retry->there && !retry->keep && acme_file_remove(retry->path, &err) != ACME_OK) {
+            acme_log(self->root->log, ACME_LOG_WARNING, "AC0626", apr_hash_this_key(hi), "%s",
                      err.text);
         }
     }
-    item->retry_now = *found != '\0';
 }
 
 /* ---- accounts ---- */
@@ -788,6 +863,7 @@ void acme_store_adopt(acme_store_root_t *root, acme_item_t *items, int n,
             look_for_retry(&self, &items[i]);
             hand_over_key(&self, &items[i]);
         }
+        remove_retries(&self);
     }
     fds_register(&self, items, n, accounts, m);
     apr_pool_destroy(self.scratch);

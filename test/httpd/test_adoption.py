@@ -618,7 +618,8 @@ def fill(directory):
 def test_full_disk(make_httpd, make_pebble, make_chaos, small_disk):
     """A certificate that cannot be recorded is live all the same, one error tells of it, and it costs no second order."""
     httpd = make_httpd(store=os.path.join(small_disk, "store"))
-    chaos = make_chaos(make_pebble(httpd))
+    # A chain whose record never fits into what is left of a page that the log has already.
+    chaos = make_chaos(make_pebble(httpd, chain_length=3))
     httpd.use_ca(chaos)
     httpd.conf("AcmeARI off")
     httpd.vhost("a.test")

@@ -97,6 +97,7 @@ TABLE = {
     "AcmeStoreDir": Row({SERVER}, ["store", "/srv/acme"], ["y" * 1024, "a\tb"], PATH),
     "AcmeBackups": Row({SERVER}, ["0", "100"], ["101", "-1", "x", "3.5"], "a number from 0 to 100"),
     "AcmeWorkers": Row({SERVER}, ["1", "64"], ["0", "65", "x"], "a number from 1 to 64"),
+    "AcmeControl": Row({SERVER}, ["run/a.sock", "/run/a.sock", "off"], ["y" * 1024, "a\tb"], "off, or " + PATH),
     "AcmePortMap": Row({SERVER}, ["http:8080 https:8443", "80:8080", "https:- http:80"],
                        ["8080", "http", "http:", "http:0", "http:65536", "ftp:21", "http:80 http:80"], "http:PORT and https:PORT", many=3),
     "AcmeNotifyCommand": Row({SERVER}, ["none", "bin/notify", "/bin/true -v -v x"], ["y" * 1024, "a\tb"],

@@ -310,6 +310,7 @@ def test_renewal_on_request_that_fails(make_httpd, make_pebble, make_chaos, cloc
     _, announced = attempt(httpd, "a.test", 1)
     chaos.off(rule)
     httpd.graceful()
+    httpd.wait_log("1 certificate: 0 valid, 0 due, 1 failing")
     httpd.kill9()
     httpd.start()
     httpd.wait_log("1 certificate: 0 valid, 0 due, 1 failing", count=2)

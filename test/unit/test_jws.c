@@ -79,6 +79,24 @@ static const char without_nonce[] =
     "FqcVUCMJUouUIthUj7ozd10wMRXObxvTyLE0lG5pMoWxl2C42aIFDRMpQd_eciU0EpTbqEbk7cDr3w67t6iEgcD6"
     "mQN8dn3gPw532l-n56sveYh7VQhz7EyBkIvn8WVvs1R1BcAeppnC42P3QtESvC9-Z2uou9YCjZnysuSWi9g\"}";
 
+/* The payload of a key change, signed by python3-cryptography. */
+static const char key_change[] =
+    "{\"protected\":\"eyJhbGciOiJSUzI1NiIsInVybCI6Imh0dHBzOi8vY2EuZXhhbXBsZS9hY21lL2tleS1ja"
+    "GFuZ2UiLCJqd2siOnsiZSI6IkFRQUIiLCJrdHkiOiJSU0EiLCJuIjoib2ZnV0N1TGp5YlJsem8wdFpXSmpOaXV"
+    "TZmI0cDRmQWtkX3dXSmN5UW9UYmppOWswbDhXMjZtUGRkeEhtZkhRcC1WYXctNHFQQ0pyY1MybUpQTUV6UDFQd"
+    "DBCbTRkNFFsTC15UlQtU0ZkMmxaUy1wQ2dOTXNEMVdfWXBSUEV3T1d2RzZiMzI2OTByMmpaNDdzb01abzl3R3p"
+    "qYl83T01nMExPTC1iU2Y2M2twYVNIU1huZFM1ejVyZXhNZGJCWVVzTEE5ZS1LWEJkUU9TLVVUbzdXVEJFTWEyU"
+    "jJDYXBIZzY2NXhzbXRkVk1UQlFZNHVEWmx4dmIzcUNvNVp3S2g5a0c0TFQ2X0k1SWhsSkg3YUdoeXhYRnZVSy1"
+    "EV05tb3VkRjhOQWNvOV9oOWlhR05qOHEyZXRoRmtNTHM5MWt6azJQQWNEVFc5Z2I1NGg0RlJXeXVYcG9RIn19"
+    "\",\"payload\":\"eyJhY2NvdW50IjoiaHR0cHM6Ly9jYS5leGFtcGxlL2FjY3QvNyIsIm9sZEtleSI6eyJjc"
+    "nYiOiJQLTI1NiIsImt0eSI6IkVDIiwieCI6ImY4M09KM0QyeEYxQmc4dnViOXRMZTFnSE16Vjc2ZThUdXM5dVB"
+    "IdlJWRVUiLCJ5IjoieF9GRXpSdTltMzZITE5fdHVlNjU5TE5wWFc2cEN5U3Rpa1lqS0lXSTVhMCJ9fQ\",\"si"
+    "gnature\":\"YAFE7mMIUX872AhedLy_40fOqvZfMeHz4_k5c6UOt6DPyV5nl2awiLPzfUIqLhohY32qtT_TSs"
+    "U0VbT9dXfrm1KGunXPH_FvYsix2dr_xcOP_H8RA_lldlizOCUpdcMDZasLmHpNXiQb0sIVTCVVrKI2laTc1fho"
+    "i5pZsIs77wwHEUb6k13A23_k4m9N6LtR5eiKAjcR7pU5gLdfgSXSmVlBpoNiuTbEqAqH8P2r637lKWeBk9SOm8"
+    "OwGV2gixo4ZsDwkLmbBwRuA6t8wTfT4Q_CubZJD_Ho438u4XhdJj4wvLSOWkI3gPvknHWl5RMsDCvj3JGzNkuI"
+    "VYai2Qyrxg\"}";
+
 static void setup(void)
 {
     apr_initialize();
@@ -303,6 +321,17 @@ START_TEST(external_accounts_that_cannot_be)
 }
 END_TEST
 
+START_TEST(key_changes)
+{
+    const char *inner = NULL;
+
+    ck_assert_int_eq(acme_jws_key_change(&inner, key_of(ec_jwk), key_of(rsa_jwk), KID,
+                                         "https://ca.example/acme/key-change", pool, NULL),
+                     ACME_OK);
+    ck_assert_str_eq(inner, key_change);
+}
+END_TEST
+
 Suite *jws_suite(void)
 {
     Suite *suite = suite_create("jws");
@@ -316,6 +345,7 @@ Suite *jws_suite(void)
     tcase_add_loop_test(tc, keys_that_cannot_sign, 0, COUNT(kids));
     tcase_add_loop_test(tc, external_accounts, 0, COUNT(macs));
     tcase_add_loop_test(tc, external_accounts_that_cannot_be, 0, COUNT(bad_eab));
+    tcase_add_test(tc, key_changes);
     suite_add_tcase(suite, tc);
     return suite;
 }
