@@ -70,6 +70,9 @@ static void dump_spec(const acmod_cert_t *cert, const acme_item_t *item, int wid
     printf("%-*s %-9s %-20s %s\n", width, spec->id, acme_key_type_name(spec->key_type), until,
            disk_of(item));
     printf("    names      %s\n", joined(spec->names, pool));
+    if (item->known && !item->known->self_issued && *item->known->lacks) {
+        printf("    lacks      %s\n", item->known->lacks);
+    }
     if (*unicode) {
         printf("    unicode    %s\n", unicode);
     }

@@ -21,6 +21,7 @@ typedef struct {
     const acmod_settings_t *outer;    /* server config, for sections; else NULL */
     apr_array_header_t *names;        /* canonical */
     apr_hash_t *known;                /* the same as a set */
+    apr_hash_t *aliases;              /* those that only a ServerAlias wants */
     server_rec *server;               /* the first vhost of it, NULL for sections */
     const char *error;
     const char *where;
@@ -509,6 +510,9 @@ static void add_name(form_t *form, draft_t *draft, const char *text, const char 
         why = acme_name_uncertifiable(name, kind, !private);
     }
     if (!why) {
+        if (explicit) {
+            apr_hash_set(draft->aliases, name, APR_HASH_KEY_STRING, NULL);
+        }
         if (!apr_hash_get(draft->known, name, APR_HASH_KEY_STRING)) {
             apr_hash_set(draft->known, name, APR_HASH_KEY_STRING, name);
             APR_ARRAY_PUSH(draft->names, const char *) = name;
@@ -541,6 +545,18 @@ static int remove_name(draft_t *draft, const char *name)
     return kept < n;
 }
 
+static void add_alias(form_t *form, draft_t *draft, const char *text, const char *where)
+{
+    const char *name;
+    acme_name_kind_t kind;
+    int named = acme_name_normalize(&name, &kind, text, form->pool, NULL) == ACME_OK;
+
+    if (named && !apr_hash_get(draft->known, name, APR_HASH_KEY_STRING)) {
+        apr_hash_set(draft->aliases, name, APR_HASH_KEY_STRING, name);
+    }
+    add_name(form, draft, text, where, 0);
+}
+
 static void names_of_server(form_t *form, draft_t *draft, server_rec *s, const char *where)
 {
     const apr_array_header_t *lists[2] = {s->names, s->wild_names};
@@ -551,7 +567,7 @@ static void names_of_server(form_t *form, draft_t *draft, server_rec *s, const c
     }
     for (k = 0; k < 2; k++) {
         for (i = 0; lists[k] && i < lists[k]->nelts; i++) {
-            add_name(form, draft, APR_ARRAY_IDX(lists[k], i, const char *), where, 0);
+            add_alias(form, draft, APR_ARRAY_IDX(lists[k], i, const char *), where);
         }
     }
 }
@@ -615,6 +631,7 @@ static draft_t *draft_make(form_t *form, const char *label, const acmod_settings
     draft->outer = outer;
     draft->names = apr_array_make(form->pool, 4, sizeof(const char *));
     draft->known = apr_hash_make(form->ptemp);
+    draft->aliases = apr_hash_make(form->ptemp);
     draft->where = where;
     APR_ARRAY_PUSH(form->drafts, draft_t *) = draft;
     APR_ARRAY_PUSH(form->conf->certs, acmod_cert_t *) = draft->cert;
@@ -1003,6 +1020,23 @@ static void remark_on_dns01(form_t *form, draft_t *draft, const acme_spec_t *spe
     }
 }
 
+/* AcmePartial: what is left out rather than lose the rest; never the first. */
+static apr_array_header_t *dispensable(form_t *form, const draft_t *draft)
+{
+    const char *text = text_of(draft, ACMOD_AcmePartial, NULL);
+    apr_array_header_t *out = apr_array_make(form->pool, 1, sizeof(const char *));
+    int i, all = text && acme_ascii_casecmp(text, "on") == 0;
+
+    for (i = 1; (all || !text) && i < draft->names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(draft->names, i, const char *);
+
+        if (all || apr_hash_get(draft->aliases, name, APR_HASH_KEY_STRING)) {
+            APR_ARRAY_PUSH(out, const char *) = name;
+        }
+    }
+    return out->nelts > 0 ? out : NULL;
+}
+
 /* RFC 5280: a common name has at most 64 characters; CA/Browser Forum: it is one of the names. */
 static const char *common_name(form_t *form, draft_t *draft)
 {
@@ -1131,6 +1165,7 @@ static void specs_of(form_t *form, draft_t *draft)
 {
     const apr_array_header_t *types = value_of(draft, ACMOD_AcmeKeyType)->args;
     apr_array_header_t *cas = draft_cas(form, draft);
+    const apr_array_header_t *may_lack;
     const char *file, *common;
     int i, n = types ? types->nelts : 1;
 
@@ -1146,6 +1181,7 @@ static void specs_of(form_t *form, draft_t *draft)
     remark_on_staple(form, draft, cas);
     file = acme_name_file(draft->cert->label, form->pool);
     common = common_name(form, draft);
+    may_lack = dispensable(form, draft);
     for (i = 0; i < n; i++) {
         acme_spec_t *spec = apr_pcalloc(form->pool, sizeof(*spec));
 
@@ -1159,6 +1195,7 @@ static void specs_of(form_t *form, draft_t *draft)
         spec->cas = cas;
         spec->where = draft->where;
         spec->common_name = common;
+        spec->may_lack = may_lack;
         spec_policy(draft, spec);
         spec_dns01(form, draft, spec);
         spec_challenges(form, draft, spec);

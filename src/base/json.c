@@ -8,6 +8,10 @@
 #include <apr_strings.h>
 #include <jansson.h>
 
+#include "base/name.h"
+
+#define NAMES_MAX 100
+
 #define DEPTH_MAX 32
 
 /* Where acme_json_key_at() stands, so that a walk over all keys is linear. */
@@ -346,4 +350,46 @@ const char *acme_json_dump(const acme_json_t *json, apr_pool_t *pool)
 void acme_json_init(void)
 {
     json_object_seed(0);
+}
+
+/* ---- lists of names ---- */
+
+acme_json_t *acme_json_names(const apr_array_header_t *names, apr_pool_t *pool)
+{
+    acme_json_t *list = acme_json_new_array(pool);
+    int i;
+
+    for (i = 0; i < names->nelts; i++) {
+        acme_json_add_string(list, APR_ARRAY_IDX(names, i, const char *));
+    }
+    return list;
+}
+
+acme_rv_t acme_json_get_names(const apr_array_header_t **out, const acme_json_t *object,
+                              const char *key, apr_pool_t *pool, acme_error_t *err)
+{
+    acme_json_t *list = NULL;
+    apr_array_header_t *names;
+    acme_name_kind_t kind;
+    const char *text, *name;
+    apr_size_t i;
+
+    *out = NULL;
+    if (acme_json_get_array(&list, object, key, ACME_JSON_OPTIONAL, err) != ACME_OK) {
+        return ACME_FAIL;
+    }
+    if (list == NULL) {
+        return ACME_OK;
+    }
+    names = apr_array_make(pool, 4, sizeof(const char *));
+    for (i = 0; i < acme_json_count(list); i++) {
+        if (i == NAMES_MAX || acme_json_item_string(&text, list, i, NULL) != ACME_OK
+            || acme_name_normalize(&name, &kind, text, pool, NULL) != ACME_OK
+            || strcmp(name, text) != 0) {
+            return acme_error_set(err, ACME_E_STORE, "AC0748", "\"%s\" is no list of names", key);
+        }
+        APR_ARRAY_PUSH(names, const char *) = name;
+    }
+    *out = names;
+    return ACME_OK;
 }

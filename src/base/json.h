@@ -3,6 +3,7 @@
 #define ACME_BASE_JSON_H
 
 #include <apr_pools.h>
+#include <apr_tables.h>
 #include "base/error.h"
 
 /* The only door to jansson. A document lives as long as its pool. Input is hostile: duplicate
@@ -47,6 +48,11 @@ void acme_json_set_int(acme_json_t *object, const char *key, apr_int64_t value);
 void acme_json_set_bool(acme_json_t *object, const char *key, int value);
 void acme_json_set(acme_json_t *object, const char *key, acme_json_t *value);
 void acme_json_add_string(acme_json_t *array, const char *value);
+/* Lists of canonical names (const char *). A member that is not there: NULL; one that is not an
+ * array of at most 100 canonical names: ACME_FAIL. The strings are copies. */
+acme_json_t *acme_json_names(const apr_array_header_t *names, apr_pool_t *pool);
+acme_rv_t acme_json_get_names(const apr_array_header_t **out, const acme_json_t *object,
+                              const char *key, apr_pool_t *pool, acme_error_t *err);
 void acme_json_add(acme_json_t *array, acme_json_t *value);
 
 /* Compact text, members in insertion order (the caller sorts where an RFC wants it, as RFC 7638

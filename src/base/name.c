@@ -348,6 +348,22 @@ int acme_names_drop_covered(apr_array_header_t *names)
     return n - names->nelts;
 }
 
+const apr_array_header_t *acme_names_copy(const apr_array_header_t *names, apr_pool_t *pool)
+{
+    apr_array_header_t *copy;
+    int i;
+
+    if (names == NULL) {
+        return NULL;
+    }
+    copy = apr_array_make(pool, names->nelts, sizeof(const char *));
+    for (i = 0; i < names->nelts; i++) {
+        APR_ARRAY_PUSH(copy, const char *)
+            = apr_pstrdup(pool, APR_ARRAY_IDX(names, i, const char *));
+    }
+    return copy;
+}
+
 int acme_names_include(const apr_array_header_t *names, const apr_array_header_t *part)
 {
     int i;

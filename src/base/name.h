@@ -44,6 +44,8 @@ int acme_names_contain(const apr_array_header_t *names, const char *name);
 /* Drops the DNS names that a wildcard of the same set covers: CAs refuse an order that holds both.
  * Returns how many; linear. */
 int acme_names_drop_covered(apr_array_header_t *names);
+/* A copy with its strings; NULL stays NULL. */
+const apr_array_header_t *acme_names_copy(const apr_array_header_t *names, apr_pool_t *pool);
 /* Does the first set hold all of the second? */
 int acme_names_include(const apr_array_header_t *names, const apr_array_header_t *part);
 

@@ -253,6 +253,7 @@ acme_rv_t acme_client_create(acme_client_t **out, const acme_client_conf_t *conf
     if (resume(client, &set, types, n_types) != ACME_OK) {
         client->order = acme_order_create(conf->spec, conf->ca->directory_url, types, n_types,
                                           now_of(client), pool);
+        acme_order_leave_out(client->order, acme_names_copy(conf->left_out, pool));
     }
     client->order->one_by_one = conf->one_by_one;
     apr_pool_clear(client->scratch);
@@ -482,7 +483,7 @@ static acme_rv_t act_finalize(acme_client_t *client, const acme_plan_t *plan, ac
 
     (void)until;
     memset(&what, 0, sizeof(what));
-    what.names = spec->names;
+    what.names = client->order->names;
     what.country = spec->country;
     what.state = spec->state;
     what.locality = spec->locality;
@@ -757,7 +758,7 @@ static acme_rv_t chain_good(acme_chain_t **good, int *hopeless, acme_client_t *c
         return ACME_FAIL;
     }
     memset(&want, 0, sizeof(want));
-    want.names = spec->names;
+    want.names = client->order->names;
     want.key = client->key;
     want.key_type = spec->key_type;
     want.must_staple = spec->must_staple;
@@ -835,6 +836,7 @@ static acme_rv_t record_certificate(acme_client_t *client, acme_error_t *err)
     issued.key_digest = client->leaf.key_digest;
     issued.directory = client->order->directory;
     issued.spec_digest = client->conf.spec->digest;
+    issued.left_out = client->order->left_out;
     issued.challenge = client->order->challenge_used != NULL ? client->order->challenge_used : "";
     issued.issued = now_of(client);
     payload = acme_certificate_payload(&len, &issued,

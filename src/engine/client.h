@@ -13,6 +13,7 @@ typedef struct {
     const acme_ca_t *ca;          /* whose session it is */
     int rehearsal;                /* at a CA's staging: the order is gone through, nothing of it is
                                    * recorded, kept or published; no recorded one is resumed */
+    const apr_array_header_t *left_out; /* of the spec's names, for a new order; NULL: none */
     int row;                      /* of the board, -1: none */
     const char *replaces;         /* renewal information's name of the certificate this CA issued
                                    * and that is to be replaced, or NULL */

@@ -14,6 +14,7 @@
 #include "base/time.h"
 #include "protocol/ari.h"
 #include "protocol/backoff.h"
+#include "protocol/partial.h"
 
 #define SLICE ACME_WAIT_SLICE
 #define JUMP apr_time_from_sec(2)
@@ -61,6 +62,7 @@ struct job_t {
     int told;                /* expiry warnings given */
     apr_time_t left_told;    /* when the log was told how much is left */
     acme_ari_t ari;          /* the CA's window for what is in service */
+    apr_time_t left_out_told; /* when it was last said that names are left out */
     apr_time_t activate_at;  /* when what waits for a restart goes live without one; 0: nothing */
     /* The attempt that runs or waits. */
     apr_pool_t *pool;
@@ -161,6 +163,7 @@ static void remember(job_t *job, const acme_facts_t *facts, const acme_issued_t 
     job->issued.directory = kept(issued->directory, pool);
     job->issued.spec_digest = kept(issued->spec_digest, pool);
     job->issued.challenge = kept(issued->challenge, pool);
+    job->issued.left_out = acme_names_copy(issued->left_out, pool);
     job->attempt = *attempt;
     job->attempt.kind = kept(attempt->kind, pool);
     job->attempt.problem = kept(attempt->problem, pool);
@@ -169,6 +172,8 @@ static void remember(job_t *job, const acme_facts_t *facts, const acme_issued_t 
     job->attempt.challenge = kept(attempt->challenge, pool);
     job->attempt.why = kept(attempt->why, pool);
     job->attempt.digest = kept(attempt->digest, pool);
+    job->attempt.blamed = kept(attempt->blamed, pool);
+    job->attempt.left_out = acme_names_copy(attempt->left_out, pool);
     job->memo = pool;
     if (old != NULL) {
         apr_pool_destroy(old);
@@ -191,14 +196,17 @@ static int directory_listed(const acme_spec_t *spec, const char *directory)
 }
 
 static void facts_of_leaf(acme_facts_t *facts, const acme_spec_t *spec, const acme_leaf_t *leaf,
-                          const char *directory)
+                          const acme_issued_t *issued)
 {
+    const apr_array_header_t *names;
+
+    (void)acme_spec_names_without(&names, spec, issued->left_out, leaf->names->pool);
     memset(facts, 0, sizeof(*facts));
     facts->have = 1;
     facts->not_before = leaf->not_before;
     facts->not_after = leaf->not_after;
-    facts->names_ok = acme_names_include(leaf->names, spec->names);
-    facts->directory_ok = directory_listed(spec, directory);
+    facts->names_ok = acme_names_include(leaf->names, names);
+    facts->directory_ok = directory_listed(spec, issued->directory);
     facts->serial = leaf->serial;
     facts->ari_id = leaf->ari_id;
 }
@@ -234,7 +242,7 @@ static acme_rv_t look_at_board(acme_facts_t *facts, acme_issued_t *issued, const
         || told.key_digest == NULL || strcmp(told.key_digest, leaf.key_digest) != 0) {
         memset(&told, 0, sizeof(told));
     }
-    facts_of_leaf(facts, job->conf->spec, &leaf, told.directory);
+    facts_of_leaf(facts, job->conf->spec, &leaf, &told);
     *issued = told;
     return ACME_OK;
 }
@@ -270,7 +278,9 @@ static acme_rv_t staged_pair(staged_t *staged, const job_t *job, const acme_reco
         return ACME_AGAIN;
     }
     memset(&want, 0, sizeof(want));
-    want.names = spec->names;
+    if (acme_spec_names_without(&want.names, spec, staged->issued.left_out, scratch) != ACME_OK) {
+        return ACME_AGAIN;
+    }
     want.key = staged->key;
     want.key_type = spec->key_type;
     want.must_staple = spec->must_staple;
@@ -481,7 +491,7 @@ static void load_job(acme_manager_t *m, job_t *job, apr_pool_t *scratch)
     if (staged_pair(&staged, job, &set, now_of(m), scratch) == ACME_OK
         && staged.leaf.not_before >= facts.not_before) {
         finish_staged(m, job, &staged, &facts, scratch);
-        facts_of_leaf(&facts, job->conf->spec, &staged.leaf, staged.issued.directory);
+        facts_of_leaf(&facts, job->conf->spec, &staged.leaf, &staged.issued);
         issued = staged.issued;
         changed = 1;
     }
@@ -851,6 +861,24 @@ static void decide_sweep(job_t *job, apr_time_t now)
     }
 }
 
+/* A name that is left out gets another chance when there is nothing else to do. */
+static void decide_left_out(const job_t *job, acme_decision_t *d, apr_time_t now)
+{
+    apr_time_t when = acme_partial_again(job->conf->spec, &job->issued, &job->attempt);
+
+    if (when == 0 || d->what != ACME_DO_NOTHING || strcmp(d->why, "valid") != 0) {
+        return;
+    }
+    if (when <= now) {
+        d->what = ACME_DO_ORDER;
+        d->when = now;
+        d->why = acme_partial_why;
+    }
+    else if (when < d->when) {
+        d->when = when;
+    }
+}
+
 static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
 {
     acme_decision_t *d = &job->decision;
@@ -864,7 +892,9 @@ static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
     }
     else {
         mend_attempt(&job->attempt, now);
-        acme_policy_decide(d, spec, &job->facts, job->attempt.failures > 0 ? &job->attempt : NULL,
+        acme_policy_decide(d, spec, &job->facts,
+                           job->attempt.failures > 0 && !acme_partial_was_again(&job->attempt)
+                               ? &job->attempt : NULL,
                            job->digest, job->forced, now);
         if (d->what == ACME_DO_ORDER && strcmp(d->why, "due") == 0 && !job->forced
             && job->attempt.failures == 0 && d->renew_at > 0 && now < d->renew_at + spread(job)) {
@@ -872,6 +902,7 @@ static void decide(acme_manager_t *m, job_t *job, apr_time_t now)
             d->when = d->renew_at + spread(job);
         }
         decide_wish(job, d, now);
+        decide_left_out(job, d, now);
     }
     job->state = d->what == ACME_DO_ORDER ? JOB_READY : JOB_IDLE;
     job->due = d->when;
@@ -976,6 +1007,8 @@ static acme_rv_t make_client(acme_manager_t *m, job_t *job, ca_t *ca, acme_error
     conf.ca = target_of(m, job);
     conf.rehearsal = is_rehearsal(m, job);
     apr_cpystrn(job->status->ca, conf.ca->directory_url, sizeof(job->status->ca));
+    conf.left_out = acme_partial_order(conf.spec, &job->issued, &job->attempt,
+                                       job->decision.why == acme_partial_why, job->pool);
     conf.row = job->conf->row;
     conf.replaces = replaces(job, conf.ca);
     conf.former_key = former_key(m, job);
@@ -1132,6 +1165,24 @@ static void honour_wish(acme_manager_t *m, job_t *job)
     job->under_way = 0;
 }
 
+static const char *leave_out(const acme_manager_t *m, const job_t *job, acme_attempt_t *attempt)
+{
+    const acme_order_t *order = job->client != NULL ? acme_client_order(job->client) : NULL;
+
+    return acme_partial_failed(attempt, job->conf->spec, &job->issued, &job->attempt,
+                               order != NULL ? order->blamed : NULL,
+                               job->pool != NULL ? job->pool : m->pool);
+}
+
+static void log_gone(const acme_manager_t *m, const job_t *job, const char *gone)
+{
+    if (gone != NULL) {
+        acme_log(m->conf.log, ACME_LOG_WARNING, "AC0746", job->conf->spec->label,
+                 "%s is left out from the next attempt on: %d in a row failed for it alone", gone,
+                 ACME_PARTIAL_AFTER);
+    }
+}
+
 static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *cause)
 {
     const acme_client_t *client = job->client;
@@ -1140,27 +1191,37 @@ static void failed(acme_manager_t *m, job_t *job, ca_t *ca, const acme_error_t *
     acme_error_t err = *cause;
     acme_attempt_t attempt;
     apr_int64_t place;
+    const char *gone;
 
     memset(&attempt, 0, sizeof(attempt));
-    attempt.failures = job->attempt.failures + 1;
-    attempt.validations = job->attempt.validations;
+    attempt.last = now_of(m);
+    attempt.why = job->new_key ? ACME_WISH_NEW_KEY : job->decision.why;
+    gone = leave_out(m, job, &attempt);
+    attempt.validations = attempt.failures > 1 ? job->attempt.validations : 0;
     acme_attempt_failed(&attempt, err.kind == ACME_E_CHALLENGE && client != NULL
                                       && *acme_client_challenge(client) != '\0', rehearsal);
-    attempt.last = now_of(m);
     attempt.kind = acme_error_kind_name(err.kind);
     attempt.problem = err.problem;
     attempt.text = err.text;
     attempt.step = client != NULL ? acme_client_step(client) : "account";
     attempt.challenge = tried_type(m, job, &err, attempt.last);
-    attempt.why = job->new_key ? ACME_WISH_NEW_KEY : job->decision.why;
     attempt.digest = job->digest;
     log_rest(m, job, ca);
     place = rehearsal ? attempt.failures : next_ca(m, job, &err, attempt.failures);
+    if (gone != NULL) {
+        place = 1; /* the attempts without it have not failed yet */
+        err.retry = ACME_RETRY_LADDER;
+        err.not_before = 0;
+    }
     attempt.not_before = whole_second_after(
-        acme_backoff_next(attempt.last, place, &err, lifetime_of(&job->facts), random_of(m)));
+        attempt.not_before != 0
+            ? attempt.not_before
+            : acme_backoff_next(attempt.last, place, &err, lifetime_of(&job->facts),
+                                random_of(m)));
     record_attempt(m, job, &attempt);
     honour_wish(m, job);
     log_failure(m, job, cause, &attempt, tried);
+    log_gone(m, job, gone);
     tell_failed(m, job, &attempt, tried);
     remember(job, &job->facts, &job->issued, &attempt);
     end_attempt(job);
@@ -1191,8 +1252,9 @@ static void succeeded(acme_manager_t *m, job_t *job)
 
     memset(&none, 0, sizeof(none));
     memset(&issued, 0, sizeof(issued));
-    facts_of_leaf(&facts, job->conf->spec, acme_client_leaf(job->client), order->directory);
     issued.directory = order->directory;
+    issued.left_out = order->left_out;
+    facts_of_leaf(&facts, job->conf->spec, acme_client_leaf(job->client), &issued);
     issued.spec_digest = job->conf->spec->digest;
     issued.challenge = order->challenge_used != NULL && *order->challenge_used != '\0'
                            ? order->challenge_used : job->issued.challenge;
@@ -1813,6 +1875,29 @@ static void tell_left(acme_manager_t *m, job_t *job, apr_time_t now)
              (apr_int64_t)(apr_time_sec(job->facts.not_after - now) / 3600));
 }
 
+/* Once a day, so that a dead name is not forgotten. */
+static void warn_of_left_out(acme_manager_t *m, job_t *job, apr_time_t now)
+{
+    const apr_array_header_t *names = acme_partial_left_out(job->conf->spec, &job->issued,
+                                                            &job->attempt);
+    char when[ACME_TIME_TEXT];
+    apr_pool_t *pool;
+
+    if (names == NULL || !job->facts.have || job->conf->spec->error != NULL
+        || (job->left_out_told != 0 && now >= job->left_out_told
+            && now - job->left_out_told < LOOK_AGAIN_AT_MOST)
+        || apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
+        return;
+    }
+    job->left_out_told = now;
+    acme_log(m->conf.log, ACME_LOG_WARNING, "AC0747", job->conf->spec->label,
+             "left out of the certificate, as no CA could validate it: %s; tried again at %s",
+             apr_array_pstrcat(pool, names, ' '),
+             acme_time_format(when, acme_partial_again(job->conf->spec, &job->issued,
+                                                       &job->attempt)));
+    apr_pool_destroy(pool);
+}
+
 static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
 {
     int i;
@@ -1828,6 +1913,7 @@ static void scan_expiry(acme_manager_t *m, apr_time_t now, apr_time_t steady)
         }
         tell_left(m, &m->jobs[i], now);
         warn_of_expiry(m, &m->jobs[i], now);
+        warn_of_left_out(m, &m->jobs[i], now);
         activate_late(m, &m->jobs[i], now);
     }
 }

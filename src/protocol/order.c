@@ -76,6 +76,7 @@ static acme_order_t *order_new(const acme_spec_t *spec, const acme_challenge_typ
 
     order->pool = pool;
     order->spec = spec;
+    order->names = spec->names;
     for (i = 0; i < n_types && i < ACME_CH_TYPES; i++) {
         order->types[order->n_types++] = types[i];
     }
@@ -99,6 +100,13 @@ acme_order_t *acme_order_create(const acme_spec_t *spec, const char *directory,
     order->directory = apr_pstrdup(pool, directory);
     order->step = ACME_STEP_KEY;
     return order;
+}
+
+void acme_order_leave_out(acme_order_t *order, const apr_array_header_t *left_out)
+{
+    if (acme_spec_names_without(&order->names, order->spec, left_out, order->pool) == ACME_OK) {
+        order->left_out = left_out;
+    }
 }
 
 /* ---- the record ---- */
@@ -148,6 +156,9 @@ const char *acme_order_payload(const acme_order_t *order, apr_pool_t *pool)
     acme_json_set(json, "types", types);
     acme_json_set_string(json, "challenge", order->challenge_used);
     acme_json_set(json, "authz", authz_json(order, pool));
+    if (order->left_out != NULL && order->left_out->nelts > 0) {
+        acme_json_set(json, "leftOut", acme_json_names(order->left_out, pool));
+    }
     text = acme_json_dump(json, pool);
     return text != NULL ? text : "{}";
 }
@@ -188,7 +199,7 @@ static acme_rv_t restore_authz(acme_order_t *order, const acme_json_t *list, apr
         || acme_json_get_string(&authz.token, item, "token", ACME_JSON_REQUIRED, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    if (authz.url == NULL || !acme_names_contain(order->spec->names, authz.name)
+    if (authz.url == NULL || !acme_names_contain(order->names, authz.name)
         || !acme_token_legal(authz.token, strlen(authz.token))
         || acme_challenge_type_parse(&authz.type, type) != ACME_OK) {
         return acme_error_set(err, ACME_E_STORE, "AC0340",
@@ -252,8 +263,13 @@ static acme_rv_t restore_members(acme_order_t *order, const acme_json_t *json, c
         || acme_json_get_string(&used, json, "challenge", ACME_JSON_OPTIONAL, err)
         || acme_json_get_bool(&order->intent, json, "intent", 0, err)
         || acme_json_get_int(&order->expires, json, "expires", 0, err)
+        || acme_json_get_names(&order->left_out, json, "leftOut", order->pool, err)
         || acme_json_get_array(&list, json, "authz", ACME_JSON_OPTIONAL, err)) {
         return ACME_FAIL;
+    }
+    if (acme_spec_names_without(&order->names, order->spec, order->left_out, order->pool)
+        != ACME_OK) {
+        return acme_error_set(err, ACME_E_STORE, "AC0745", "it leaves a name out that is wanted");
     }
     order->key_digest = or_empty(key);
     order->challenge_used = or_empty(used);
@@ -318,7 +334,7 @@ static void plan_find(acme_plan_t *out, const acme_order_t *order, apr_pool_t *p
 static void plan_new_order(acme_plan_t *out, const acme_order_t *order, apr_pool_t *pool)
 {
     out->url = or_empty(order->new_order_url);
-    out->payload = acme_payload_new_order(order->spec->names, order->profile, order->replaces,
+    out->payload = acme_payload_new_order(order->names, order->profile, order->replaces,
                                           pool);
 }
 
@@ -384,7 +400,14 @@ void acme_order_plan(acme_plan_t *out, const acme_order_t *order, apr_time_t now
 
 static acme_rv_t refused(turn_t *t)
 {
-    return acme_problem_from_response(NULL, t->response, t->event->now, t->scratch, t->err);
+    acme_problem_t *problem = NULL;
+    acme_rv_t rv = acme_problem_from_response(&problem, t->response, t->event->now, t->scratch,
+                                              t->err);
+
+    if (problem != NULL && problem->identifier != NULL) {
+        t->order->blamed = apr_pstrdup(t->order->pool, problem->identifier);
+    }
+    return rv;
 }
 
 static int ok(const turn_t *t)
@@ -496,10 +519,10 @@ static acme_rv_t keep_authz(turn_t *t, const acme_order_object_t *object)
     apr_array_header_t *list;
     int i;
 
-    if (urls->nelts > order->spec->names->nelts + AUTHZ_SPARE) {
+    if (urls->nelts > order->names->nelts + AUTHZ_SPARE) {
         return acme_error_set(t->err, ACME_E_PROTOCOL, "AC0346",
                               "the order has %d authorizations for %d names", urls->nelts,
-                              order->spec->names->nelts);
+                              order->names->nelts);
     }
     list = apr_array_make(order->pool, urls->nelts, sizeof(acme_order_authz_t));
     for (i = 0; i < urls->nelts; i++) {
@@ -525,7 +548,7 @@ static acme_rv_t keep_object(turn_t *t, const acme_order_object_t *object)
 {
     acme_order_t *order = t->order;
 
-    if (!acme_names_equal(object->names, order->spec->names)) {
+    if (!acme_names_equal(object->names, order->names)) {
         (void)acme_error_set(t->err, ACME_E_PROTOCOL, "AC0347",
                              "the order is for other names than were asked for");
         if (t->err != NULL) {
@@ -615,9 +638,30 @@ static acme_rv_t on_valid(turn_t *t)
     return go(t, ACME_STEP_DOWNLOAD);
 }
 
+/* Those that may be left out last: where more has failed than they, they are not to blame. */
+static void dispensable_last(acme_order_t *order)
+{
+    const apr_array_header_t *may_lack = order->spec->may_lack;
+    apr_array_header_t *sorted = apr_array_make(order->pool, order->authz->nelts,
+                                                sizeof(acme_order_authz_t));
+    int i, last;
+
+    for (last = 0; last < 2 && may_lack != NULL; last++) {
+        for (i = 0; i < order->authz->nelts; i++) {
+            if (acme_names_contain(may_lack, authz_at(order, i)->name) == last) {
+                APR_ARRAY_PUSH(sorted, acme_order_authz_t) = *authz_at(order, i);
+            }
+        }
+    }
+    if (may_lack != NULL) {
+        order->authz = sorted;
+    }
+}
+
 static acme_rv_t on_invalid(turn_t *t)
 {
     t->order->failed = 1;
+    dispensable_last(t->order);
     (void)go(t, ACME_STEP_REASON);
     return reason(t);
 }
@@ -686,7 +730,7 @@ static int ours(const turn_t *t, const acme_order_object_t *object)
 {
     return (object->status == ACME_ORDER_PENDING || object->status == ACME_ORDER_READY
             || object->status == ACME_ORDER_PROCESSING)
-           && acme_names_equal(object->names, t->order->spec->names)
+           && acme_names_equal(object->names, t->order->names)
            && (object->expires == 0
                || object->expires > acme_time_add(t->event->now, LEFT_LEAST));
 }
@@ -866,7 +910,7 @@ static acme_rv_t authz_parse(acme_authz_object_t **out, turn_t *t, acme_order_au
         return ACME_FAIL;
     }
     name = name_of(*out, t->order->pool);
-    if (!acme_names_contain(t->order->spec->names, name)) {
+    if (!acme_names_contain(t->order->names, name)) {
         (void)acme_error_set(t->err, ACME_E_SECURITY, "AC0314",
                              "the order holds an authorization for %s, which was not ordered",
                              name);
@@ -910,6 +954,7 @@ static acme_rv_t challenge_failed(turn_t *t, const char *name, const acme_challe
     char type[64];
 
     t->order->name_failed = apr_pstrdup(t->order->pool, name);
+    t->order->blamed = apr_pstrdup(t->order->pool, name);
     if (acme_challenge_type_parse(&is, c->type) == ACME_OK) {
         t->order->challenge_failed = acme_challenge_type_name(is);
     }
@@ -936,6 +981,7 @@ static acme_rv_t authz_cause(turn_t *t, const char *name, const acme_authz_objec
     if (authz->status == ACME_AUTHZ_PENDING || authz->status == ACME_AUTHZ_VALID) {
         return ACME_OK;
     }
+    t->order->blamed = apr_pstrdup(t->order->pool, name);
     (void)acme_error_set(t->err, ACME_E_CHALLENGE, "AC0352", "%s: the authorization is %s", name,
                          authz_words[authz->status]);
     return dead(t);

@@ -46,6 +46,9 @@ typedef struct {
 
 typedef struct acme_order_t {
     const acme_spec_t *spec;
+    const apr_array_header_t *left_out; /* of the spec's names, NULL: none (AcmePartial) */
+    const apr_array_header_t *names;    /* the others: what is ordered */
+    const char *blamed;           /* the one name for which it failed, or NULL */
     const char *directory;        /* URL of the CA it is placed at */
     acme_challenge_type_t types[ACME_CH_TYPES];
     int n_types;
@@ -82,6 +85,10 @@ typedef struct acme_order_t {
 acme_order_t *acme_order_create(const acme_spec_t *spec, const char *directory,
                                 const acme_challenge_type_t *types, int n_types, apr_time_t now,
                                 apr_pool_t *pool);
+
+/* Before its first step: these names are not ordered. No effect when one of them must be, or on an
+ * order that is resumed. */
+void acme_order_leave_out(acme_order_t *order, const apr_array_header_t *left_out);
 
 /* Order record payload (JSON) <-> order. Restoring checks that the order is for this spec digest
  * and this directory and not expired (> 60 s left); else ACME_FAIL and the caller starts a new one,

@@ -39,6 +39,13 @@ const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool
     acme_json_set_string(json, "step", or_empty(attempt->step));
     acme_json_set_string(json, "challenge", or_empty(attempt->challenge));
     acme_json_set_string(json, "why", or_empty(attempt->why));
+    if (attempt->blamed != NULL && *attempt->blamed != '\0') {
+        acme_json_set_string(json, "blamed", attempt->blamed);
+        acme_json_set_int(json, "blamedTimes", attempt->blamed_times);
+    }
+    if (attempt->left_out != NULL && attempt->left_out->nelts > 0) {
+        acme_json_set(json, "leftOut", acme_json_names(attempt->left_out, pool));
+    }
     acme_json_set_string(json, "digest", or_empty(attempt->digest));
     text = acme_json_dump(json, pool);
     return text != NULL ? text : "{}";
@@ -72,11 +79,13 @@ static acme_rv_t attempt_numbers(acme_attempt_t *out, const acme_json_t *json, a
     if (acme_json_get_int(&out->failures, json, "failures", -1, err) != ACME_OK
         || acme_json_get_int(&out->validations, json, "validations", 0, err) != ACME_OK
         || acme_json_get_int(&out->not_before, json, "notBefore", -1, err) != ACME_OK
-        || acme_json_get_int(&out->last, json, "last", -1, err) != ACME_OK) {
+        || acme_json_get_int(&out->last, json, "last", -1, err) != ACME_OK
+        || acme_json_get_int(&out->blamed_times, json, "blamedTimes", 0, err) != ACME_OK) {
         return ACME_FAIL;
     }
     if (out->failures < 0 || out->failures > FAILURES_MAX || out->validations < 0
-        || out->validations > FAILURES_MAX) {
+        || out->validations > FAILURES_MAX || out->blamed_times < 0
+        || out->blamed_times > out->failures) {
         return acme_error_set(err, ACME_E_STORE, "AC0701",
                               "attempt record: the number of failures is out of range");
     }
@@ -97,7 +106,7 @@ acme_rv_t acme_attempt_parse(acme_attempt_t *out, const char *payload, apr_size_
     } texts[] = {
         {&out->kind, "kind"}, {&out->problem, "problem"}, {&out->text, "text"},
         {&out->step, "step"}, {&out->challenge, "challenge"}, {&out->why, "why"},
-        {&out->digest, "digest"},
+        {&out->digest, "digest"}, {&out->blamed, "blamed"},
     };
     char shown[ACME_ERROR_TEXT];
     acme_json_t *json;
@@ -105,7 +114,8 @@ acme_rv_t acme_attempt_parse(acme_attempt_t *out, const char *payload, apr_size_
 
     memset(out, 0, sizeof(*out));
     if (acme_json_parse(&json, payload, len, "attempt record", pool, err) != ACME_OK
-        || attempt_numbers(out, json, err) != ACME_OK) {
+        || attempt_numbers(out, json, err) != ACME_OK
+        || acme_json_get_names(&out->left_out, json, "leftOut", pool, err) != ACME_OK) {
         return ACME_FAIL;
     }
     for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

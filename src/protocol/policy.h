@@ -31,6 +31,9 @@ typedef struct {
     const char *step;        /* step it failed at */
     const char *challenge;   /* challenge type that was tried, or "" */
     const char *why;         /* acme_decision_t's: what it was for */
+    const char *blamed;      /* the name for which alone it failed, or "" (AcmePartial) */
+    apr_int64_t blamed_times; /* in a row */
+    const apr_array_header_t *left_out; /* of the configured names, or NULL */
     const char *digest;      /* acme_spec_attempt_digest then; another now = forgotten */
 } acme_attempt_t;
 

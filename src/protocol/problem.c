@@ -6,6 +6,7 @@
 
 #include <apr_strings.h>
 
+#include "base/name.h"
 #include "base/time.h"
 
 #define PREFIX "urn:ietf:params:acme:error:"
@@ -207,6 +208,36 @@ static const char *parts_text(acme_retry_t *retry, const acme_json_t *parts, apr
     return *all ? apr_pstrcat(pool, " [", all, "]", NULL) : "";
 }
 
+/* Of another form than an order's identifier: nobody's. */
+static const char *identifier_of(const acme_json_t *part, apr_pool_t *pool)
+{
+    acme_json_t *identifier = NULL;
+    acme_name_kind_t kind;
+    const char *value, *name;
+
+    (void)acme_json_get_object(&identifier, part, "identifier", ACME_JSON_OPTIONAL, NULL);
+    value = identifier ? member(identifier, "value") : NULL;
+    return value && acme_name_normalize(&name, &kind, value, pool, NULL) == ACME_OK ? name : NULL;
+}
+
+static const char *only_identifier(const acme_json_t *parts, apr_pool_t *pool)
+{
+    apr_size_t n = acme_json_count(parts), i;
+    const char *only = NULL;
+
+    for (i = 0; i < n; i++) {
+        acme_json_t *part = NULL;
+        const char *name = acme_json_item_object(&part, parts, i, NULL) == ACME_OK
+                           ? identifier_of(part, pool) : NULL;
+
+        if (!name || (only && strcmp(only, name) != 0)) {
+            return NULL;
+        }
+        only = name;
+    }
+    return only;
+}
+
 static acme_problem_t *judge(const acme_json_t *json, int status, apr_pool_t *pool)
 {
     acme_problem_t *problem = apr_pcalloc(pool, sizeof(*problem));
@@ -219,6 +250,7 @@ static acme_problem_t *judge(const acme_json_t *json, int status, apr_pool_t *po
         (void)acme_json_get_array(&list, json, "subproblems", ACME_JSON_OPTIONAL, NULL);
     }
     problem->type = type_of(json, pool);
+    problem->identifier = list ? only_identifier(list, pool) : NULL;
     problem->detail = detail_of(json, DETAIL_SIZE, pool);
     problem->instance = instance_of(json, pool);
     parts = parts_text(&of_parts, list, pool);

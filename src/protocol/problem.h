@@ -10,6 +10,7 @@ typedef struct {
     const char *type;        /* without urn:ietf:params:acme:error:, printable, "" when absent */
     const char *detail;      /* printable, at most 1024 bytes */
     const char *instance;    /* or NULL */
+    const char *identifier;  /* the only one that its subproblems are about, canonical, or NULL */
     const char *text;        /* "type: detail [name: detail; ...]", first 10 subproblems */
     acme_retry_t retry;
     int account_missing;     /* accountDoesNotExist: register again once */

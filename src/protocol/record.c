@@ -349,6 +349,9 @@ const char *acme_certificate_payload(apr_size_t *len, const acme_issued_t *issue
     acme_json_set_string(json, "directory", or_empty(issued->directory));
     acme_json_set_string(json, "spec", or_empty(issued->spec_digest));
     acme_json_set_string(json, "challenge", or_empty(issued->challenge));
+    if (issued->left_out != NULL && issued->left_out->nelts > 0) {
+        acme_json_set(json, "leftOut", acme_json_names(issued->left_out, pool));
+    }
     acme_json_set_string(json, "issued", acme_time_format(when, issued->issued));
     line = acme_json_dump(json, pool);
     out = apr_pstrcat(pool, line != NULL ? line : "{}", "\n", or_empty(chain_pem), NULL);
@@ -371,6 +374,7 @@ acme_rv_t acme_certificate_payload_parse(acme_issued_t *issued, const char **cha
         || acme_json_get_string(&issued->directory, json, "directory", ACME_JSON_REQUIRED, err)
         || acme_json_get_string(&issued->spec_digest, json, "spec", ACME_JSON_REQUIRED, err)
         || acme_json_get_string(&issued->challenge, json, "challenge", ACME_JSON_OPTIONAL, err)
+        || acme_json_get_names(&issued->left_out, json, "leftOut", pool, err)
         || acme_json_get_string(&when, json, "issued", ACME_JSON_REQUIRED, err)) {
         return ACME_FAIL;
     }

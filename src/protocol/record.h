@@ -4,6 +4,7 @@
 
 #include <apr_time.h>
 #include <apr_pools.h>
+#include <apr_tables.h>
 #include "base/error.h"
 
 /* Staging logs are sequences of records:
@@ -79,6 +80,8 @@ typedef struct {
     const char *directory;   /* URL of the issuing CA */
     const char *spec_digest;
     const char *challenge;   /* type that worked, or "" when authorizations were reused */
+    const apr_array_header_t *left_out; /* configured names that it does not have (AcmePartial), or
+                                         * NULL */
     apr_time_t issued;
 } acme_issued_t;
 

@@ -73,6 +73,54 @@ static const char *finish(text_t *text, apr_pool_t *pool)
     return apr_pstrdup(pool, hex);
 }
 
+int acme_spec_may_lack(const acme_spec_t *spec, const apr_array_header_t *left_out)
+{
+    return spec->may_lack != NULL && left_out->nelts <= ACME_LEFT_OUT_MAX
+           && acme_names_include(spec->may_lack, left_out);
+}
+
+acme_rv_t acme_spec_names_without(const apr_array_header_t **out, const acme_spec_t *spec,
+                                  const apr_array_header_t *left_out, apr_pool_t *pool)
+{
+    apr_array_header_t *names;
+    int i;
+
+    *out = spec->names;
+    if (left_out == NULL || left_out->nelts == 0) {
+        return ACME_OK;
+    }
+    if (!acme_spec_may_lack(spec, left_out)) {
+        return ACME_FAIL;
+    }
+    names = apr_array_make(pool, spec->names->nelts, sizeof(const char *));
+    for (i = 0; i < spec->names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(spec->names, i, const char *);
+
+        if (!acme_names_contain(left_out, name)) {
+            APR_ARRAY_PUSH(names, const char *) = name;
+        }
+    }
+    *out = names;
+    return ACME_OK;
+}
+
+void acme_spec_part_digest(char out[ACME_SHA256_HEX], const acme_spec_t *spec,
+                           const apr_array_header_t *set, int absent, apr_pool_t *scratch)
+{
+    const char *all = "";
+    int i, n = 0;
+
+    for (i = 0; i < spec->names->nelts && n <= ACME_LEFT_OUT_MAX; i++) {
+        const char *name = APR_ARRAY_IDX(spec->names, i, const char *);
+
+        if (acme_names_contain(set, name) != absent) {
+            all = apr_pstrcat(scratch, all, name, "\n", NULL);
+            n++;
+        }
+    }
+    acme_sha256_hex(out, all, strlen(all));
+}
+
 const char *acme_spec_digest(const acme_spec_t *spec, apr_pool_t *pool)
 {
     text_t text;
@@ -112,6 +160,7 @@ const char *acme_spec_attempt_digest(const acme_spec_t *spec, apr_pool_t *pool)
 
     begin(&text, pool);
     add(&text, "certificate", acme_spec_digest(spec, text.pool));
+    add_names(&text, "may-lack", spec->may_lack);
     add(&text, "profile-required", yes_no(spec->profile_required));
     add(&text, "common-name", spec->common_name);
     add(&text, "country", spec->country);

@@ -3,6 +3,7 @@
 #define ACME_PROTOCOL_SPEC_H
 
 #include <apr_tables.h>
+#include "crypto/digest.h"
 #include "crypto/key.h"
 #include "protocol/challenge.h"
 
@@ -43,6 +44,8 @@ typedef struct acme_spec_t {
     const char *id;          /* unique, file-name safe: "example.org", "_wildcard.x.rsa2048" */
     const char *label;       /* first name as the administrator knows it; subject of log lines */
     apr_array_header_t *names;     /* canonical, at least one (const char *) */
+    const apr_array_header_t *may_lack; /* those of them that are left out rather than lose the rest
+                                         * (AcmePartial), never the first; NULL: none */
     const char *common_name; /* for the CSR, or NULL */
     const char *country, *state, *locality, *organization; /* or NULL */
     acme_key_type_t key_type;
@@ -74,6 +77,18 @@ typedef struct acme_spec_t {
     const char *digest;      /* acme_spec_digest of the above */
     int index;               /* position in the embedder's list, = the board slot's row */
 } acme_spec_t;
+
+#define ACME_LEFT_OUT_MAX 10
+
+/* May all of these (canonical) be left out at once? */
+int acme_spec_may_lack(const acme_spec_t *spec, const apr_array_header_t *left_out);
+/* The names without those that are left out (maybe NULL). ACME_FAIL: they may not be. */
+acme_rv_t acme_spec_names_without(const apr_array_header_t **out, const acme_spec_t *spec,
+                                  const apr_array_header_t *left_out, apr_pool_t *pool);
+/* SHA-256 hex over those names of the spec that are in the set (or, with absent, that are not):
+ * which ones, in few bytes. */
+void acme_spec_part_digest(char out[ACME_SHA256_HEX], const acme_spec_t *spec,
+                           const apr_array_header_t *set, int absent, apr_pool_t *scratch);
 
 /* SHA-256 hex over everything whose change makes staged records obsolete: names (sorted), key type,
  * profile, must-staple. The issuing directory stands in the record by itself. */

@@ -26,6 +26,8 @@ typedef struct acme_known_t {
     char ari_id[96];                   /* acme_leaf_t's */
     apr_time_t not_before, not_after;
     int names_ok;                      /* the leaf has all names of the spec */
+    char missing[ACME_SHA256_HEX];     /* acme_spec_part_digest of those it lacks */
+    char lacks[512];                   /* the same to be read, cut off where they are too many */
     int self_issued;
     int is_rsa;                        /* its key */
 } acme_known_t;

@@ -6,6 +6,22 @@
 #include "base/time.h"
 #include "store/archive.h"
 
+/* What lacks exactly the names that were left out is complete. */
+static void judge_names(acme_item_t *item, apr_pool_t *pool)
+{
+    const apr_array_header_t *left_out = item->issued.left_out;
+    char digest[ACME_SHA256_HEX];
+
+    if (item->known == NULL) {
+        return;
+    }
+    item->facts.names_ok = item->known->names_ok;
+    if (left_out != NULL && !item->facts.names_ok) {
+        acme_spec_part_digest(digest, item->spec, left_out, 0, pool);
+        item->facts.names_ok = strcmp(digest, item->known->missing) == 0;
+    }
+}
+
 void acme_item_serve(acme_item_t *item, const acme_known_t *known, apr_pool_t *pool)
 {
     acme_known_t *kept = apr_pmemdup(pool, known, sizeof(*known));
@@ -18,7 +34,7 @@ void acme_item_serve(acme_item_t *item, const acme_known_t *known, apr_pool_t *p
     item->facts.have = !known->self_issued;
     item->facts.not_before = known->not_before;
     item->facts.not_after = known->not_after;
-    item->facts.names_ok = known->names_ok;
+    judge_names(item, pool);
     item->facts.directory_ok = 1;
     item->facts.serial = kept->serial;
     item->facts.ari_id = kept->ari_id;
@@ -36,6 +52,11 @@ void acme_item_issued(acme_item_t *item, const acme_issued_t *issued, apr_pool_t
 
     memset(&item->issued, 0, sizeof(item->issued));
     item->facts.directory_ok = 1;
+    if (issued != NULL && issued->left_out != NULL
+        && acme_spec_may_lack(item->spec, issued->left_out)) {
+        item->issued.left_out = acme_names_copy(issued->left_out, pool);
+    }
+    judge_names(item, pool);
     if (issued == NULL) {
         return;
     }

@@ -155,6 +155,21 @@ void acme_pair_read(acme_pair_t *out, const char *cert_path, const char *key_pat
     judge(out, &part[0], &part[1], pool);
 }
 
+static void lacks(acme_known_t *out, const apr_array_header_t *names, const acme_spec_t *spec)
+{
+    char *end = out->lacks;
+    int i;
+
+    for (i = 0; !out->names_ok && i < spec->names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(spec->names, i, const char *);
+
+        if (!acme_names_contain(names, name)) {
+            end += apr_snprintf(end, sizeof(out->lacks) - (apr_size_t)(end - out->lacks), "%s%s",
+                                end == out->lacks ? "" : ",", name);
+        }
+    }
+}
+
 void acme_pair_known(acme_known_t *out, const acme_pair_t *pair, const acme_spec_t *spec,
                      const char *wanted)
 {
@@ -171,6 +186,8 @@ void acme_pair_known(acme_known_t *out, const acme_pair_t *pair, const acme_spec
     out->not_before = leaf->not_before;
     out->not_after = leaf->not_after;
     out->names_ok = acme_names_include(leaf->names, spec->names);
+    acme_spec_part_digest(out->missing, spec, leaf->names, 1, leaf->names->pool);
+    lacks(out, leaf->names, spec);
     out->self_issued = leaf->self_issued;
     out->is_rsa = leaf->key_type_known && acme_key_type_is_rsa(leaf->key_type);
 }

@@ -195,6 +195,9 @@ static acme_rv_t fits_spec(const acme_issued_t *issued, const acme_spec_t *spec,
                               "obtained for names, key type or profile that are not configured "
                               "now");
     }
+    if (issued->left_out != NULL && !acme_spec_may_lack(spec, issued->left_out)) {
+        return acme_error_set(err, ACME_E_STORE, NULL, "obtained without a name that is wanted");
+    }
     if (!directory_listed(spec, issued->directory)) {
         return acme_error_set(err, ACME_E_STORE, NULL, "its CA %s is not configured",
                               issued->directory);
@@ -219,11 +222,15 @@ static acme_rv_t pair_take(acme_staged_t *out, chooser_t *self, const acme_chain
 {
     const acme_leaf_t *leaf = &out->leaf;
     acme_chain_t *checked;
+    const apr_array_header_t *names = leaf->names;
     acme_chain_want_t want;
     int dropped;
 
+    if (!self->lenient) {
+        (void)acme_spec_names_without(&names, self->want->spec, out->issued.left_out, self->pool);
+    }
     memset(&want, 0, sizeof(want));
-    want.names = self->lenient ? leaf->names : self->want->spec->names;
+    want.names = names;
     want.key = key;
     want.key_type = self->lenient ? leaf->key_type : self->want->spec->key_type;
     want.now = self->lenient ? leaf->not_before : self->want->now;

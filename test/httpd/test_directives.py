@@ -43,6 +43,7 @@ TABLE = {
                           "a DNS name, a wildcard (*.example.org) or an IP address"),
     "AcmeNames": Row(IDENTITY, ["auto", "a.example.org b.example.org", "+a.example.org -b.example.org", "192.0.2.1"],
                      ["+", "-a_b.example.org", "a.example.org b..org", "*"], "auto, or DNS names", many=None),
+    "AcmePartial": Row(POLICY, ["on", "off"], ["yes", "aliases"], "on or off"),
     "AcmeDirectoryURL": Row(ANYWHERE, ["letsencrypt", "https://ca.example.org:14000/dir?x=1", "internal letsencrypt",
                                        "https://ca.example.org/" + "d" * 300, "https://ca.example.org/" + "d" * 2000],
                             ["http://ca.example.org/dir", "https://", "https://ca.example.org:0/", "https://a b/",

@@ -10,6 +10,7 @@ from cryptography import x509
 
 from lib import util
 from lib.chaos import jws_payload, unb64
+from lib.clock import Clock
 from lib.sclient import s_client
 from lib.util import where
 
@@ -256,3 +257,72 @@ def test_one_path_however_it_is_spelled(ordering):
     for name in [*spellings, "d.test"]:
         everywhere = httpd.handshake_all_children(name, until=lambda s: s.serial == newer.serial, timeout=5)
         assert {look.serial for look in everywhere.values()} == {newer.serial}
+
+
+# ---- AcmePartial ----
+
+def orders(httpd):
+    return len(httpd.log_lines("AC0718"))
+
+
+def test_dead_alias_is_left_out(make_httpd, make_pebble, workdir):
+    """Three attempts that fail for it alone, over a restart; then the rest gets its certificate, which root adopts. Told
+    daily, tried again after a week, taken in when it works again."""
+    clock = Clock(workdir)
+    httpd = make_httpd(env=clock.env)
+    pebble = make_pebble(httpd)
+    pebble.dns("add-a", host="dead.a.test", addresses=["127.0.0.9"])
+    httpd.use_ca(pebble)
+    httpd.conf("AcmeChallenges http-01")
+    httpd.vhost("a.test", aliases=["dead.a.test", "www.a.test"])
+    httpd.start()
+    for attempt, seconds in ((1, 70), (2, 700)):
+        assert "dead.a.test" in httpd.wait_log(r"a\.test: .*attempt %d, next try at" % attempt)[-1]
+        clock.forward(seconds)
+    httpd.wait_log("AC0746: a.test: dead.a.test ")
+    assert orders(httpd) == 3
+    httpd.graceful()
+    clock.forward(70)
+    seen = httpd.wait_live("a.test", pebble)
+    assert seen.names == ["a.test", "www.a.test"] and orders(httpd) == 4
+    httpd.graceful()
+    assert fact(dump(httpd), "a.test", "lacks") == "dead.a.test"
+    (told,) = httpd.wait_log("AC0747: a.test: ")[-1:]
+    assert "dead.a.test" in told and "[acmeclient:warn]" in told
+    count = len(httpd.log_lines("AC0747"))
+    clock.forward(86400)
+    httpd.wait_log("AC0747: a.test: ", count=count + 1)
+    assert orders(httpd) == 4 and not httpd.log_lines("AC060[45]")
+    clock.forward(6 * 86400)
+    assert "dead.a.test" in httpd.wait_log(r"AC0351: a\.test: .*attempt 1, next try at", count=2)[-1]
+    assert orders(httpd) == 5 and httpd.handshake("a.test").serial == seen.serial
+    pebble.dns("clear-a", host="dead.a.test")
+    clock.forward(7 * 86400 + 60)
+    whole = httpd.wait_live("a.test", pebble, not_serial=seen.serial)
+    assert whole.names == ["a.test", "dead.a.test", "www.a.test"] and orders(httpd) == 6
+    httpd.graceful()
+    assert not fact(dump(httpd), "a.test", "lacks")
+
+
+def test_partial_certificate_when_all_names_are_wanted(make_httpd, make_pebble, workdir):
+    """AcmePartial off: what was left out is ordered at once, the certificate without it serves until then."""
+    clock = Clock(workdir)
+    httpd = make_httpd(env=clock.env)
+    pebble = make_pebble(httpd)
+    pebble.dns("add-a", host="dead.a.test", addresses=["127.0.0.9"])
+    httpd.use_ca(pebble)
+    httpd.conf("AcmeChallenges http-01")
+    httpd.vhost("a.test", extra="AcmeNames +dead.a.test\nAcmePartial on")
+    httpd.start()
+    for attempt, seconds in ((1, 70), (2, 700), (3, 70)):
+        httpd.wait_log(r"a\.test: .*attempt %d, next try at" % attempt)
+        clock.forward(seconds)
+    seen = httpd.wait_live("a.test", pebble)
+    assert seen.names == ["a.test"]
+    httpd.graceful()
+    httpd.conf("AcmePartial off")
+    httpd._vhosts.clear()
+    httpd.vhost("a.test", extra="AcmeNames +dead.a.test")
+    httpd.graceful()
+    assert "names changed" in httpd.wait_log("AC0726: a.test: ordering from ", count=5)[-1]
+    assert httpd.handshake("a.test").serial == seen.serial

@@ -412,8 +412,16 @@ static int logged(const char *code)
 /* ---- records ---- */
 
 typedef struct {
-    const char *id, *directory, *spec_digest, *key_digest, *challenge;
+    const char *id, *directory, *spec_digest, *key_digest, *challenge, *left_out;
 } stage_t;
+
+static const apr_array_header_t *just(const char *name)
+{
+    apr_array_header_t *names = apr_array_make(pool, 1, sizeof(const char *));
+
+    APR_ARRAY_PUSH(names, const char *) = name;
+    return names;
+}
 
 static const char *record(const char *id, acme_record_type_t type, apr_int64_t seq,
                           const char *payload, apr_size_t *len)
@@ -456,6 +464,7 @@ static const char *certificate_payload(const minted_t *pair, const stage_t *how,
     issued.directory = how && how->directory ? how->directory : DIRECTORY;
     issued.spec_digest = how && how->spec_digest ? how->spec_digest : spec->digest;
     issued.challenge = how && how->challenge ? how->challenge : "http-01";
+    issued.left_out = how && how->left_out ? just(how->left_out) : NULL;
     issued.issued = NOW - DAY;
     return acme_certificate_payload(&len, &issued, pair->chain, pool);
 }
@@ -695,12 +704,38 @@ START_TEST(backups_are_bounded)
 }
 END_TEST
 
+/* Complete without the name that was left out, as long as AcmePartial says so. */
+START_TEST(adopts_without_a_name)
+{
+    mint_t fewer = {.names = "DNS:example.org"};
+    minted_t *pair = mint(&fewer);
+    stage_t how = {.left_out = "www.example.org"};
+
+    specs[0]->may_lack = just("www.example.org");
+    start_ok();
+    stage_key(0, pair, 1);
+    stage_cert(0, pair, 3, &how);
+    start_ok();
+    ck_assert(live_is(0, pair) && items[0].adopted && items[0].facts.names_ok);
+    ck_assert_str_eq(APR_ARRAY_IDX(items[0].issued.left_out, 0, const char *), "www.example.org");
+    start_ok();
+    ck_assert(live_is(0, pair) && items[0].facts.names_ok);
+    ck_assert_ptr_nonnull(items[0].issued.left_out);
+    ck_assert_str_eq(items[0].known->lacks, "www.example.org");
+    specs[0]->may_lack = NULL;
+    start_ok();
+    ck_assert(live_is(0, pair) && !items[0].facts.names_ok);
+    ck_assert_ptr_null(items[0].issued.left_out);
+}
+END_TEST
+
 /* Each rule broken once: the live pair stays, what was refused is kept, and is told once. */
 typedef struct {
     const char *what;
     mint_t mint;
     stage_t how;
     int no_key, wrong_key, key_in_chain, garbage;
+    const char *may_lack;
     const char *code;
 } broken_rule_t;
 
@@ -709,6 +744,14 @@ static const broken_rule_t rules[] = {
     {.what = "more names", .mint = {.names = "DNS:example.org,DNS:www.example.org,DNS:x.org"},
      .code = "AC0605"},
     {.what = "foreign names", .mint = {.names = "DNS:bank.example"}, .code = "AC0605"},
+    {.what = "a name that was not left out", .mint = {.names = "DNS:example.org"},
+     .may_lack = "www.example.org", .code = "AC0605"},
+    {.what = "a name less than was left out", .how = {.left_out = "www.example.org"},
+     .may_lack = "www.example.org", .code = "AC0605"},
+    {.what = "left out where all are wanted", .mint = {.names = "DNS:example.org"},
+     .how = {.left_out = "www.example.org"}, .code = "AC0605"},
+    {.what = "the first left out", .mint = {.names = "DNS:www.example.org"},
+     .how = {.left_out = "example.org"}, .may_lack = "www.example.org", .code = "AC0605"},
     {.what = "key type", .mint = {.rsa = 1}, .code = "AC0605"},
     {.what = "spec digest", .how = {.spec_digest = "00"}, .code = "AC0605"},
     {.what = "directory", .how = {.directory = "https://evil.example/d"}, .code = "AC0605"},
@@ -732,6 +775,7 @@ START_TEST(refuses)
     minted_t *pair = mint(&rule->mint);
     stage_t how = rule->how;
 
+    specs[0]->may_lack = rule->may_lack ? just(rule->may_lack) : NULL;
     start_ok();
     stage(0, live, 1);
     start_ok();
@@ -1857,6 +1901,7 @@ Suite *adopt_suite(void)
     tcase_add_loop_test(tc, umask_does_not_matter, 0, 2);
     tcase_add_loop_test(tc, placeholder_again, 0, 6);
     tcase_add_test(tc, placeholder_ends);
+    tcase_add_test(tc, adopts_without_a_name);
     tcase_add_test(tc, adopts);
     tcase_add_test(tc, backups_are_bounded);
     tcase_add_loop_test(tc, refuses, 0, COUNT(rules));

@@ -589,6 +589,7 @@ START_TEST(other_identifiers_end_the_order)
     w.order->spec = apr_pmemdup(pool, &spec, sizeof(spec));
     ((acme_spec_t *)w.order->spec)->names = apr_array_make(pool, 1, sizeof(const char *));
     APR_ARRAY_PUSH(w.order->spec->names, const char *) = "example.org";
+    w.order->names = w.order->spec->names;
     ck_assert_int_eq(run(&w), ACME_FAIL);
     ck_assert(acme_order_is_dead(w.order));
     ck_assert_int_eq(ca.challenges, 0);

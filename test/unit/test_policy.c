@@ -276,8 +276,10 @@ END_TEST
 
 START_TEST(an_attempt_record_comes_back)
 {
-    acme_attempt_t in = {3, 2, NOW + HOUR, NOW, "challenge", "dns", "a \"text\"", "validate",
-                         "http-01", "asked for", "00ff"};
+    acme_attempt_t in = {.failures = 3, .validations = 2, .not_before = NOW + HOUR, .last = NOW,
+                         .kind = "challenge", .problem = "dns", .text = "a \"text\"",
+                         .step = "validate", .challenge = "http-01", .why = "asked for",
+                         .digest = "00ff"};
     acme_attempt_t out = restarted(&in);
 
     ck_assert_int_eq(out.failures, 3);

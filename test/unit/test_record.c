@@ -252,7 +252,7 @@ END_TEST
 
 START_TEST(a_certificate_record_comes_back)
 {
-    acme_issued_t in = {"00ff", "https://ca.example/dir", "spec", "http-01", NOW};
+    acme_issued_t in = {"00ff", "https://ca.example/dir", "spec", "http-01", NULL, NOW};
     const char *payload, *chain;
     apr_size_t len, chain_len;
     acme_issued_t out;
