@@ -395,3 +395,21 @@ def test_deactivate(live):
     assert util.wait_for(lambda: run(httpd, "status").returncode == 0)
     ok(httpd, "retry", "a.test", "--wait")
     assert httpd.wait_live("a.test", chaos, not_serial=seen.serial)
+
+
+@pytest.mark.alone
+@pytest.mark.sweep
+def test_three_thousand_rows_are_quick(make_httpd):
+    httpd = make_httpd()
+    httpd.conf("AcmeStoreDir %s\nAcmeDirectoryURL https://localhost:1/dir\nAcmeTermsOfService accepted" % httpd.store)
+    httpd.conf("\n".join("<AcmeCertificate n%d.test>\n</AcmeCertificate>" % i for i in range(3000)))
+    httpd.start(timeout=60)
+    httpd.wait_log("3000 certificates: ", timeout=30)
+    for stopped in (False, True):
+        if stopped:
+            httpd.stop()
+        started = time.monotonic()
+        assert len(ok(httpd, "status").splitlines()) == 3001
+        took = time.monotonic() - started
+        print("status of 3,000 certificates, %s: %.2f s" % ("stopped" if stopped else "running", took))
+        assert took < 2
