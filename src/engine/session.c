@@ -24,7 +24,8 @@
 #define NONCES 8
 #define NONCE_SIZE 257
 #define NONCE_AGE apr_time_from_sec(3600)
-#define NONCE_TRIES 5
+/* With half of all nonces refused, fewer fail one order in eight. */
+#define NONCE_TRIES 16
 #define TURN_SLICE apr_time_from_msec(50)
 #define BURST 20
 #define BURST_PERIOD apr_time_from_sec(10)

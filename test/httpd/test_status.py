@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lib import util
 from lib.chaos import set_json
 
 PAGE = "<Location /acme-status>\n    SetHandler acme-status\n    Require all granted\n</Location>"
@@ -65,6 +66,7 @@ def test_from_placeholder_to_disk(site):
     httpd.graceful()
     seen = until(httpd, "a.test", lambda c: c.get("state") == "idle")
     assert seen["served"]["from"] == "disk" and int(seen["served"]["serial"], 16) == live.serial and not seen["pending"]
+    util.wait_for(lambda: status(httpd)["owner"], 10)  # 0 while it is handed over
     whole = status(httpd)
     assert whole["summary"] == {"certificates": 1, "valid": 1, "expired": 0, "missing": 0, "failing": 0, "held": 0,
                                 "ordering": 0}

@@ -338,7 +338,7 @@ static const struct {
     { "nolocation", 0, "AC0310", ACME_RETRY_LADDER, "Location", 1 },
     { "action", 0, "AC0311", ACME_RETRY_HUMAN, "https://ca.example/agree", 1 },
     { "badalg", 0, "AC0306", ACME_RETRY_SLOW, "ES256", 1 },
-    { "bad_ever", 0, "AC0305", ACME_RETRY_LADDER, "badNonce", 6 },
+    { "bad_ever", 0, "AC0305", ACME_RETRY_LADDER, "badNonce", 17 },
     { "html", 0, "AC0224", ACME_RETRY_LADDER, "not an ACME server", 0 },
     { "broken", 0, NULL, ACME_RETRY_LADDER, "directory", 0 },
     { "v1", 0, NULL, ACME_RETRY_LADDER, "directory", 0 },
