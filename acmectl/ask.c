@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ int acmectl_server_runs(const acmectl_t *ctl)
 
 static int connect_to(const acmectl_t *ctl, const acme_inventory_t *inventory, int *fd)
 {
+    const struct timeval within = {.tv_sec = apr_time_sec(QUICK)};
     struct sockaddr_un address;
 
     memset(&address, 0, sizeof(address));
@@ -34,7 +36,8 @@ static int connect_to(const acmectl_t *ctl, const acme_inventory_t *inventory, i
     }
     apr_cpystrn(address.sun_path, inventory->socket, sizeof(address.sun_path));
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (*fd < 0
+    /* A full queue of a server that accepts nobody must not hold the caller for ever. */
+    if (*fd < 0 || setsockopt(*fd, SOL_SOCKET, SO_SNDTIMEO, &within, sizeof(within)) != 0
         || connect(*fd, (const struct sockaddr *)&address, (socklen_t)sizeof(address)) != 0) {
         int code = acmectl_fail(ctl, ACMECTL_UNREACHABLE, "%s: %s", inventory->socket,
                                 strerror(errno));

@@ -15,6 +15,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 #include <apr_strings.h>
 
@@ -112,8 +115,16 @@ static int drop_privileges(const acme_inventory_t *inventory)
     if (geteuid() != 0 || inventory->uid == 0) {
         return 1;
     }
-    return setgroups(1, &inventory->gid) == 0 && setgid(inventory->gid) == 0
-           && setuid(inventory->uid) == 0 && setuid(0) != 0;
+    if (setgroups(1, &inventory->gid) != 0 || setgid(inventory->gid) != 0
+        || setuid(inventory->uid) != 0 || setuid(0) == 0) {
+        return 0;
+    }
+#ifdef __linux__
+    /* Keys are in here, and others run as this user. */
+    return prctl(PR_SET_DUMPABLE, 0) == 0;
+#else
+    return 1;
+#endif
 }
 
 typedef struct {

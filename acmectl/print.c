@@ -21,7 +21,7 @@ void acmectl_print_json(const acmectl_t *ctl, const acme_json_t *json)
 {
     const char *text = json != NULL ? acme_json_dump(json, ctl->pool) : NULL;
 
-    puts(text != NULL ? text : "{\"error\":\"text that is not UTF-8\"}");
+    puts(text != NULL ? printable(ctl, text) : "{\"error\":\"text that is not UTF-8\"}");
 }
 
 int acmectl_fail(const acmectl_t *ctl, int code, const char *fmt, ...)

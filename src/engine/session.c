@@ -1318,7 +1318,7 @@ acme_rv_t acme_session_rollover(acme_session_t *session, const acme_key_t *key,
     acme_session_t *s = session;
     const char *url = acme_session_directory(s)->key_change, *inner = NULL;
     acme_http_response_t *response = NULL;
-    acme_key_t *next;
+    const char *jwk;
     int sent = 0;
 
     if (!url) {
@@ -1330,9 +1330,9 @@ acme_rv_t acme_session_rollover(acme_session_t *session, const acme_key_t *key,
         || rollover_save(s, s->conf.key, key, scratch, err) != ACME_OK) {
         return ACME_FAIL;
     }
-    next = rollover_key(s, acme_key_to_jwk(key, scratch));
-    lock(s);
-    s->next = next;
+    jwk = acme_key_to_jwk(key, scratch);
+    lock(s); /* the session's pool is everybody's */
+    s->next = rollover_key(s, jwk);
     unlock(s);
     if (acme_session_post(&response, s, url, inner, ACME_HTTP_JSON_MAX, &sent, scratch, err)
         != ACME_OK) {

@@ -23,6 +23,7 @@
 #define REPLY_UDP apr_time_from_msec(1500)
 #define REPLY_TCP apr_time_from_sec(4)
 #define TRIES 2                       /* over UDP */
+#define STRAYS_MAX 32                 /* replies to something else, before a try is given up */
 #define ALIASES_MAX 8
 #define NAMES_MAX 8                   /* name servers of a zone that are asked */
 #define SILENT_LOOKS 3
@@ -47,6 +48,7 @@ typedef struct {
     query_state_t state;
     apr_uint16_t id;
     int fd, tries;
+    int strays;           /* of this try */
     apr_time_t deadline;  /* of acme_net_now */
     unsigned char *reply; /* TCP: two bytes of length and the message */
     apr_size_t have, size;
@@ -174,6 +176,7 @@ static void send_udp(query_t *q, apr_port_t port, apr_pool_t *pool)
         return;
     }
     q->tries++;
+    q->strays = 0;
     q->state = Q_UDP;
     q->deadline = acme_net_now() + REPLY_UDP;
 }
@@ -233,6 +236,7 @@ static acme_rv_t query_reply(query_t *q, const unsigned char *data, apr_size_t l
     return ACME_OK;
 }
 
+/* Who floods the port must get neither this thread nor its memory, nor many guesses at the id. */
 static void read_udp(query_t *q, apr_port_t port, apr_pool_t *pool)
 {
     unsigned char message[UDP_MAX];
@@ -241,6 +245,10 @@ static void read_udp(query_t *q, apr_port_t port, apr_pool_t *pool)
     do {
         n = recv(q->fd, message, sizeof(message), 0);
         if (n >= 0 && query_reply(q, message, (apr_size_t)n, port, pool) == ACME_OK) {
+            return;
+        }
+        if (n >= 0 && ++q->strays > STRAYS_MAX) {
+            q->deadline = 0; /* another try, or none */
             return;
         }
     } while (n >= 0 || errno == EINTR);

@@ -483,13 +483,14 @@ static int is_persist(const char *text)
     return acme_challenge_type_parse(&type, text) == ACME_OK && type == ACME_CH_DNSPERSIST01;
 }
 
-/* What may stand in an issue-value (RFC 8659 section 4.2) without ending it. */
+/* What may stand in an issue-value (RFC 8659 section 4.2) without ending it; people copy it into
+ * zone files, between quotation marks. */
 static int issue_text(const char *text)
 {
     const char *c;
 
     for (c = text; *c != '\0'; c++) {
-        if (*c < 0x21 || *c > 0x7e || *c == ';') {
+        if (*c < 0x21 || *c > 0x7e || strchr(";\"\\", *c) != NULL) {
             return 0;
         }
     }

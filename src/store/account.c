@@ -16,6 +16,7 @@
 #define JWK_MAX (64 * 1024)
 #define SHORT_DIGEST 8
 #define NAME_MAX_BYTES 200
+#define FORMER_MAX 100 /* keys kept beside a file */
 
 static const char jwk_end[] = ".jwk";
 
@@ -169,13 +170,37 @@ void acme_account_key(acme_account_item_t *item, const char *store, uid_t uid, i
 
 /* ---- its log ---- */
 
+/* A copy of the key beside its file, under the first name that is free: with keys that a spoilt
+ * child invents it must not be possible to push the account's own one out. */
+static acme_rv_t keep_former(const char **former, const acme_account_item_t *item, uid_t uid,
+                             apr_pool_t *pool, acme_error_t *err)
+{
+    const char *path = apr_pstrcat(pool, item->ca->auth_path, ".former", NULL);
+    acme_file_t file;
+    acme_rv_t rv;
+    int n;
+
+    for (n = 1; n <= FORMER_MAX; n++) {
+        *former = n > 1 ? apr_psprintf(pool, "%s.%d", path, n) : path;
+        rv = acme_file_read(&file, *former, uid, JWK_MAX, 0, 1, pool, NULL);
+        if (rv == ACME_AGAIN) {
+            return acme_file_replace(*former, item->jwk, strlen(item->jwk), pool, err);
+        }
+        if (rv == ACME_OK && strcmp(file.data, item->jwk) == 0) {
+            return ACME_OK; /* of an attempt that was cut short */
+        }
+    }
+    return acme_error_set(err, ACME_E_STORE, NULL, "%d former keys are there already, move them "
+                          "away: %s*", FORMER_MAX, path);
+}
+
 /* The CA has accepted another key: it takes the place of the one in the file, which is kept beside
  * it. The record is a child's: what it names has to be a key, and for the one that is there. */
-static acme_rv_t take_next(acme_account_item_t *item, const acme_rollover_t *rollover,
+static acme_rv_t take_next(acme_account_item_t *item, const acme_rollover_t *rollover, uid_t uid,
                            const acme_log_t *log, apr_pool_t *pool)
 {
     const char *path = item->ca->auth_path;
-    const char *former = apr_pstrcat(pool, path, ".former", NULL);
+    const char *former;
     acme_error_t err;
     acme_key_t *key;
     const char *jwk = NULL;
@@ -185,7 +210,7 @@ static acme_rv_t take_next(acme_account_item_t *item, const acme_rollover_t *rol
         jwk = acme_key_to_jwk(key, pool);
     }
     if (jwk == NULL
-        || acme_file_replace(former, item->jwk, strlen(item->jwk), pool, &err) != ACME_OK
+        || keep_former(&former, item, uid, pool, &err) != ACME_OK
         || acme_file_replace(path, jwk, strlen(jwk), pool, &err) != ACME_OK) {
         acme_log(log, ACME_LOG_ERR, "AC0938", NULL,
                  "%s: the account's new key could not be put in place: %s; it is used from the "
@@ -199,7 +224,7 @@ static acme_rv_t take_next(acme_account_item_t *item, const acme_rollover_t *rol
 }
 
 /* Is the rollover record done with? One with an open end is not: the owner asks the CA. */
-static int rolled_over(acme_account_item_t *item, const acme_record_t *record,
+static int rolled_over(acme_account_item_t *item, const acme_record_t *record, uid_t uid,
                        const acme_log_t *log, apr_pool_t *pool)
 {
     acme_rollover_t rollover;
@@ -214,7 +239,7 @@ static int rolled_over(acme_account_item_t *item, const acme_record_t *record,
     if (rollover.next != NULL) {
         return 0;
     }
-    return rollover.key == NULL || take_next(item, &rollover, log, pool) == ACME_OK;
+    return rollover.key == NULL || take_next(item, &rollover, uid, log, pool) == ACME_OK;
 }
 
 /* What of the log the children need; *fresh: the log is to be replaced by just that. */
@@ -241,7 +266,7 @@ static acme_rv_t read_log(acme_account_item_t *item, int *fresh, const char *pat
         memset(staged.newest, 0, sizeof(staged.newest));
     }
     done = staged.newest[ACME_REC_ROLLOVER] != NULL
-           && rolled_over(item, staged.newest[ACME_REC_ROLLOVER], log, pool);
+           && rolled_over(item, staged.newest[ACME_REC_ROLLOVER], uid, log, pool);
     if (done) {
         staged.newest[ACME_REC_ROLLOVER] = NULL;
     }

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import subprocess
+import threading
 import time
 
 import pytest
@@ -305,7 +306,7 @@ def test_revoke_while_stopped(live):
     httpd, chaos, seen = live
     httpd.stop()
     trace = os.path.join(httpd.root, "trace")
-    done = run(httpd, "revoke", "a.test", prefix=["strace", "-f", "-o", trace, "-e", "trace=socket,setuid,openat"])
+    done = run(httpd, "revoke", "a.test", prefix=["strace", "-f", "-o", trace, "-e", "trace=socket,setuid,prctl,openat"])
     assert done.returncode == 0, done
     assert revoked(chaos, seen.serial)["Status"] == "Revoked"
     with open(trace) as file:
@@ -315,6 +316,8 @@ def test_revoke_while_stopped(live):
     child = next(line.split()[0] for line in lines if "setuid(33)" in line)
     dropped = next(i for i, line in enumerate(lines) if "setuid(33)" in line)
     assert not [line for line in lines[:dropped] if line.split()[0] == child and "AF_INET" in line]
+    hidden = next(i for i, line in enumerate(lines) if "PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in line)
+    assert dropped < hidden < next(i for i, line in enumerate(lines) if "AF_INET" in line)
     httpd.start()
     assert httpd.wait_live("a.test", chaos, not_serial=seen.serial)
 
@@ -413,3 +416,55 @@ def test_three_thousand_rows_are_quick(make_httpd):
         took = time.monotonic() - started
         print("status of 3,000 certificates, %s: %.2f s" % ("stopped" if stopped else "running", took))
         assert took < 2
+
+
+# ---- a server that is not what it should be ----
+
+def pretend(httpd, answer):
+    """The socket of the inventory is one of ours; answer None: nobody accepts, and its queue is full."""
+    path = os.path.join(httpd.root, "pretended.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(0)
+    inventory = os.path.join(httpd.store, "inventory.json")
+    with open(inventory) as file:
+        known = json.load(file)
+    with open(inventory, "w") as file:
+        json.dump(dict(known, socket=path), file)
+    if answer is None:
+        callers = [listener]
+        while True:
+            callers.append(socket.socket(socket.AF_UNIX))
+            callers[-1].setblocking(False)
+            try:
+                callers[-1].connect(path)
+            except BlockingIOError:
+                return callers
+
+    def serve():
+        caller, _ = listener.accept()
+        with caller:
+            caller.recv(65536)
+            caller.sendall(answer)
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return [listener]
+
+
+def test_a_queue_nobody_takes_from(live):
+    httpd, _, _ = live
+    kept = pretend(httpd, None)
+    began = time.monotonic()
+    done = run(httpd, "status")
+    assert done.returncode == 4 and time.monotonic() - began < 20, done
+    assert kept
+
+
+def test_what_a_spoilt_child_answers(live):
+    """No control character reaches the terminal, as JSON neither."""
+    httpd, _, _ = live
+    line = json.dumps({"name": "a.test", "error": "\u009b31mred\x1b[0m\x7f"}, ensure_ascii=False)
+    kept = pretend(httpd, (line + "\n{\"ok\":true}\n").encode())
+    done = run(httpd, "status", "--json")
+    assert "31mred" in done.stdout and not [c for c in done.stdout if c in "\u009b\x1b\x7f"], done
+    assert kept

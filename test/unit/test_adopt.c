@@ -19,6 +19,7 @@
 #include <openssl/x509v3.h>
 #include "crypto/digest.h"
 #include "io/staging.h"
+#include "protocol/rollover.h"
 #include "store/adopt.h"
 #include "command.h"
 
@@ -1727,6 +1728,47 @@ START_TEST(account_log)
 }
 END_TEST
 
+/* As a child writes it: root cannot ask the CA. Returns the new key. */
+static const char *roll_over(apr_uint64_t seq)
+{
+    acme_rollover_t rollover;
+    const char *before = slurp(ca.auth_path);
+    acme_key_t *key;
+
+    memset(&rollover, 0, sizeof(rollover));
+    rollover.directory = "https://ca.test/dir";
+    ck_assert(acme_key_from_jwk(&key, before, strlen(before), pool, NULL) == ACME_OK);
+    rollover.file = acme_key_thumbprint(key, pool);
+    ck_assert(acme_key_generate(&key, ACME_KEY_P256, pool, NULL) == ACME_OK);
+    rollover.key = acme_key_to_jwk(key, pool);
+    append(upd(ca.auth_path), account.id, ACME_REC_ROLLOVER, seq,
+           acme_rollover_payload(&rollover, pool));
+    start_ok();
+    ck_assert_str_eq(slurp(ca.auth_path), rollover.key);
+    return rollover.key;
+}
+
+/* However many keys a spoilt child invents, the account's own one is still there. */
+START_TEST(account_keys_are_kept)
+{
+    const char *first, *second, *former;
+    struct stat st;
+
+    start_ok();
+    former = apr_pstrcat(pool, ca.auth_path, ".former", NULL);
+    first = slurp(ca.auth_path);
+    second = roll_over(1);
+    ck_assert_str_eq(slurp(former), first);
+    (void)roll_over(2);
+    ck_assert_str_eq(slurp(former), first);
+    ck_assert_str_eq(slurp(apr_pstrcat(pool, former, ".2", NULL)), second);
+    /* One that an attempt has left there is not copied again. */
+    spill(ca.auth_path, second);
+    (void)roll_over(3);
+    ck_assert(lstat(apr_pstrcat(pool, former, ".3", NULL), &st) != 0);
+}
+END_TEST
+
 START_TEST(account_of_type)
 {
     static const acme_key_type_t types[] = {ACME_KEY_P384, ACME_KEY_RSA2048};
@@ -1942,6 +1984,7 @@ Suite *adopt_suite(void)
     tcase_add_test(tc, descriptors_go);
     tcase_add_loop_test(tc, account_untouched, 0, 6);
     tcase_add_test(tc, account_log);
+    tcase_add_test(tc, account_keys_are_kept);
     tcase_add_loop_test(tc, account_of_type, 0, 2);
     tcase_add_loop_test(tc, killed_in_adoption, 0, 3);
     tcase_add_test(tc, killed_in_repair);

@@ -910,6 +910,21 @@ START_TEST(challenges_offered)
 }
 END_TEST
 
+/* What would end the value, or the string it stands in in a zone file, is left out. */
+START_TEST(persist_texts)
+{
+    static const char text[] = "{\"type\":\"dns-persist-01\",\"url\":\"https://ca.example/c\","
+                               "\"status\":\"pending\",\"accounturi\":\"https://ca.example/\\\"\","
+                               "\"issuer-domain-names\":[\"a;b\",\"a\\\"(\",\"a\\\\b\",\"a b\","
+                               "\"a\\u00e4\",\"\",\"ca.example\"]}";
+    acme_challenge_object_t *challenge = must(CHALLENGE, text).challenge;
+
+    ck_assert_ptr_null(challenge->account_uri);
+    ck_assert_int_eq(challenge->issuers->nelts, 1);
+    ck_assert_str_eq(APR_ARRAY_IDX(challenge->issuers, 0, const char *), "ca.example");
+}
+END_TEST
+
 /* Sixteen names without end do not make the text without end. */
 START_TEST(offered_is_bounded)
 {
@@ -1074,6 +1089,7 @@ Suite *message_suite(void)
     tcase_add_test(tc, authz_of_a_wildcard);
     tcase_add_test(tc, authz_without_challenges);
     tcase_add_loop_test(tc, challenges_offered, 0, COUNT(offers));
+    tcase_add_test(tc, persist_texts);
     tcase_add_test(tc, offered_is_bounded);
     tcase_add_loop_test(tc, tokens_are_checked, 0, COUNT(tokens));
     tcase_add_test(tc, challenge_that_failed);

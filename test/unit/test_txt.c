@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <netinet/in.h>
 #include <unistd.h>
 #include <apr_general.h>
 #include <apr_strings.h>
+#include "io/dns.h"
 #include "io/net.h"
 #include "io/txt.h"
 
@@ -272,6 +275,67 @@ START_TEST(spoilt_records)
 }
 END_TEST
 
+/* ---- replies ---- */
+
+/* The next question to a server's socket: its bytes and the port it came from, 0: there is none. */
+static int question(unsigned char *out, apr_size_t size, int server, struct sockaddr_in *from)
+{
+    socklen_t len = sizeof(*from);
+    ssize_t n = recvfrom(server, out, size, MSG_DONTWAIT, (struct sockaddr *)from, &len);
+
+    return n > 2 ? ntohs(from->sin_port) : 0;
+}
+
+static int nothing(void *baton, const char *text, apr_size_t len)
+{
+    (void)baton, (void)text, (void)len;
+    return 0;
+}
+
+/* Replies with wrong ids: after so many of them the question is asked again, from another port. */
+START_TEST(flooded_port)
+{
+    int port, n, server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address, from;
+    socklen_t len = sizeof(address);
+    unsigned char packet[512], again[512];
+    acme_dns_watch_conf_t conf;
+    apr_interval_time_t delay;
+    acme_dns_watch_t *watch;
+    FILE *file;
+
+    memset(&address, 0, sizeof(address));
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert(bind(server, (struct sockaddr *)&address, sizeof(address)) == 0);
+    ck_assert(getsockname(server, (struct sockaddr *)&address, &len) == 0);
+    memset(&conf, 0, sizeof(conf));
+    conf.record = "_acme-challenge.a.test";
+    conf.wanted = nothing;
+    conf.resolv_conf = apr_pstrcat(pool, dir, "/calls", NULL); /* removed with it */
+    conf.port = ntohs(address.sin_port);
+    file = fopen(conf.resolv_conf, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs("nameserver 127.0.0.1\n", file);
+    fclose(file);
+    ck_assert(acme_dns_watch_create(&watch, &conf, txt_pool, NULL) == ACME_OK);
+    ck_assert(acme_dns_watch_poll(watch, &delay) == ACME_AGAIN);
+    port = question(packet, sizeof(packet), server, &from);
+    ck_assert_int_ne(port, 0);
+    packet[0] ^= 0xff;
+    for (n = 0; n < 40; n++) {
+        ck_assert(sendto(server, packet, sizeof(packet), 0, (struct sockaddr *)&from,
+                         sizeof(from)) == (ssize_t)sizeof(packet));
+    }
+    ck_assert(acme_dns_watch_poll(watch, &delay) == ACME_AGAIN);
+    n = question(again, sizeof(again), server, &from);
+    ck_assert_int_ne(n, 0);
+    ck_assert_int_ne(n, port);
+    ck_assert_mem_eq(again + 2, packet + 2, 30); /* the same question */
+    close(server);
+}
+END_TEST
+
 Suite *txt_suite(void)
 {
     Suite *suite = suite_create("txt");
@@ -287,6 +351,7 @@ Suite *txt_suite(void)
     tcase_add_test(tc, five_failed_removals);
     tcase_add_test(tc, no_program_any_more);
     tcase_add_loop_test(tc, spoilt_records, 0, COUNT(spoilt));
+    tcase_add_test(tc, flooded_port);
     suite_add_tcase(suite, tc);
     return suite;
 }
