@@ -258,15 +258,32 @@ def test_next_owner_removes_what_is_left(make_httpd, make_pebble):
 
 # ---- dns-persist-01 ----
 
-def test_persistent_record(make_httpd, make_pebble, make_server, workdir):
-    """The record is asked for in log and waited for, and the CA told when it is there."""
+def spelled(member):
+    """The member with the issuers as one of the two drafts has it."""
+    def edit(reply):
+        authz = json.loads(reply.body)
+        for challenge in authz.get("challenges", []):
+            for former in ("issuer-domain-names", "issuerDomainNames"):
+                if former in challenge:
+                    challenge[member] = challenge.pop(former)
+        reply.body = json.dumps(authz).encode()
+    return edit
+
+
+@pytest.mark.parametrize("member", ["issuer-domain-names", "issuerDomainNames"])
+def test_persistent_record(make_httpd, make_pebble, make_chaos, make_server, workdir, member):
+    """The record is asked for in log and status and waited for, and the CA told when it is there."""
     clock = Clock(workdir)
     server = make_server(Knot, {"a.test": {"update": True}})
     httpd = make_httpd(env=clock.env)
     pebble = make_pebble(httpd, dnsserver=server.address + ":53")
     if pebble.version < (2, 10):
         pytest.skip("this Pebble has no dns-persist-01")
-    httpd.use_ca(pebble)
+    chaos = make_chaos(pebble)
+    chaos.on("authz", edit=spelled(member))
+    httpd.use_ca(chaos)
+    httpd.conf("<Location /acme-status>\n    SetHandler acme-status\n</Location>")
+    httpd.vhost("plain.test", tls=False)
     resolving(httpd, server)
     httpd.conf("AcmeChallenges dns-persist-01")
     httpd.vhost("a.test", extra="AcmeNames *.a.test a.test")
@@ -275,6 +292,8 @@ def test_persistent_record(make_httpd, make_pebble, make_server, workdir):
     name, value = re.search(r'(_validation-persist\.\S+)\. TXT "([^"]*)"', line).groups()
     assert name == "_validation-persist.a.test"
     assert re.fullmatch(r"pebble\.letsencrypt\.org; accounturi=https://\S+(; policy=wildcard)?", value)
+    shown = json.loads(httpd.get("plain.test", "/acme-status?json", tls=False).body)["certificates"][0]
+    assert name in shown["publish"] and value in shown["publish"]
     server.add(name, "TXT", '"%s; accounturi=https://other.test/1"' % value.split(";")[0])
     server.add(name, "TXT", '"%s"' % (value if "wildcard" in value else value + "; policy=wildcard"))
     clock.forward(70)

@@ -879,6 +879,8 @@ static const struct {
     {"[" CH("x-99", TOKEN) "," CH("http-01", TOKEN) "]", 2, "x-99 http-01"},
     {"[" CH("dns-persist-01", ",\"issuer-domain-names\":[\"ca.example\"]") "]", 1,
      "dns-persist-01"},
+    {"[" CH("dns-persist-01", ",\"issuerDomainNames\":[\"ca.example\"]") "]", 1,
+     "dns-persist-01"},
     {"[" CH("x-99", ",\"token\":\"short\"") "," CH("http-01", TOKEN) "]", 1, "x-99 http-01"},
     {"[" CH("x-99", ",\"error\":7") "]", 0, "x-99"},
     {"[{\"type\":\"x-99\"}]", 0, "x-99"},
