@@ -313,7 +313,7 @@ void acme_job_load(acme_manager_t *m, acme_job_t *job, apr_pool_t *scratch)
     job->under_way = acme_client_order_under_way(&set, job->conf->spec, acme_manager_now(m),
                                                  scratch);
     job->leftovers = set.present[ACME_REC_CLEANUP];
-    if (changed || attempt.failures > 0) {
+    if (changed || attempt.failures > 0 || acme_attempt_is_wish(&attempt)) {
         acme_job_remember(job, &facts, &issued, &attempt);
     }
     else {

@@ -34,8 +34,7 @@ int acme_route_challenges(acme_challenge_type_t *types, acme_manager_t *m, const
     pthread_mutex_lock(&m->mutex);
     worked = acme_policy_worked(&m->proven, spec, job->issued.challenge);
     pthread_mutex_unlock(&m->mutex);
-    return acme_policy_challenges(types, spec, worked,
-                                  job->attempt.failures > 0 ? &job->attempt : NULL);
+    return acme_policy_challenges(types, spec, worked, &job->attempt);
 }
 
 const char *acme_route_tried(acme_manager_t *m, const acme_job_t *job, const acme_error_t *err,
@@ -45,7 +44,7 @@ const char *acme_route_tried(acme_manager_t *m, const acme_job_t *job, const acm
                            ? acme_client_challenge(job->client) : "";
 
     acme_route_proof(m, type, 0, now);
-    return *type == '\0' && job->attempt.failures > 0 ? job->attempt.challenge : type;
+    return *type == '\0' && job->attempt.challenge != NULL ? job->attempt.challenge : type;
 }
 
 /* ---- which CA ---- */

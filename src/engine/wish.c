@@ -26,7 +26,7 @@ static acme_rv_t record_wish(acme_manager_t *m, const acme_job_t *job, const cha
     if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
         return acme_error_set(err, ACME_E_INTERNAL, NULL, "out of memory");
     }
-    payload = acme_wish_payload(wish, job->digest, acme_manager_now(m), pool);
+    payload = acme_wish_payload(wish, job->attempt.challenge, job->digest, acme_manager_now(m), pool);
     rv = store->append(store, job->conf->spec->id, ACME_REC_ATTEMPT, payload, strlen(payload),
                        acme_manager_now(m), pool, err);
     apr_pool_destroy(pool);
@@ -69,6 +69,7 @@ acme_ask_t acme_manager_ask(acme_manager_t *m, int i, acme_ask_what_t what, acme
         pthread_mutex_unlock(&m->mutex);
         (void)record_wish(m, job, wish, NULL);
         pthread_mutex_lock(&m->mutex);
+        none.challenge = job->attempt.challenge;
         acme_job_remember(job, &job->facts, &job->issued, &none);
         job->forced = 1;
         job->new_key |= what == ACME_ASK_RENEW_NEW_KEY;

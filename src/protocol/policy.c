@@ -62,14 +62,15 @@ int acme_attempt_is_wish(const acme_attempt_t *attempt)
     return attempt->failures == 0 && acme_attempt_asked(attempt);
 }
 
-const char *acme_wish_payload(const char *wish, const char *digest, apr_time_t now,
-                              apr_pool_t *pool)
+const char *acme_wish_payload(const char *wish, const char *challenge, const char *digest,
+                              apr_time_t now, apr_pool_t *pool)
 {
     acme_attempt_t attempt;
 
     memset(&attempt, 0, sizeof(attempt));
     attempt.last = now;
     attempt.why = wish;
+    attempt.challenge = challenge;
     attempt.digest = digest;
     return acme_attempt_payload(&attempt, pool);
 }
@@ -349,7 +350,7 @@ int acme_policy_challenges(acme_challenge_type_t *out, const acme_spec_t *spec,
             list[k++] = spec->challenges[i];
         }
     }
-    failed = attempt != NULL && attempt->failures > 0 ? place_of(list, n, attempt->challenge) : -1;
+    failed = attempt != NULL ? place_of(list, n, attempt->challenge) : -1;
     for (i = 0; i < n; i++) {
         out[i] = list[(failed + 1 + i) % n];
     }

@@ -46,9 +46,10 @@ typedef struct {
 int acme_attempt_asked(const acme_attempt_t *attempt);
 /* Is it still to be made? */
 int acme_attempt_is_wish(const acme_attempt_t *attempt);
-/* The record of a wish. digest: acme_spec_attempt_digest. */
-const char *acme_wish_payload(const char *wish, const char *digest, apr_time_t now,
-                              apr_pool_t *pool);
+/* The record of a wish. challenge: the type that failed last, or NULL: the next one's turn is not
+ * forgotten with the failures. digest: acme_spec_attempt_digest. */
+const char *acme_wish_payload(const char *wish, const char *challenge, const char *digest,
+                              apr_time_t now, apr_pool_t *pool);
 
 const char *acme_attempt_payload(const acme_attempt_t *attempt, apr_pool_t *pool);
 /* Range-checks every number (hostile child): failures and validations 0..10^6, not_before at most 8

@@ -690,6 +690,18 @@ typedef struct {
     int keep; /* a wish could not be recorded: the next start sees the file again */
 } retry_t;
 
+/* The type of challenge that failed last, or NULL. */
+static const char *failed_challenge(const adopt_t *self, const acme_record_set_t *set)
+{
+    const acme_record_t *rec = &set->rec[ACME_REC_ATTEMPT];
+    acme_attempt_t attempt;
+
+    return set->present[ACME_REC_ATTEMPT]
+                   && acme_attempt_parse(&attempt, rec->payload, rec->len, self->scratch, NULL)
+                          == ACME_OK
+               ? attempt.challenge : NULL;
+}
+
 /* So that the wish outlives the owner it is handed to. */
 static acme_rv_t record_wish(adopt_t *self, acme_item_t *item, const char *wish, acme_error_t *err)
 {
@@ -710,7 +722,8 @@ static acme_rv_t record_wish(adopt_t *self, acme_item_t *item, const char *wish,
     rec.type = ACME_REC_ATTEMPT;
     rec.seq = set.last_seq + 1;
     rec.time = self->root->now;
-    rec.payload = acme_wish_payload(wish, digest, self->root->now, self->scratch);
+    rec.payload = acme_wish_payload(wish, failed_challenge(self, &set), digest, self->root->now,
+                                    self->scratch);
     rec.len = strlen(rec.payload);
     if (acme_record_encode(&bytes, &len, &rec, self->scratch, err) != ACME_OK) {
         return ACME_FAIL;

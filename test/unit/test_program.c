@@ -303,11 +303,20 @@ START_TEST(test_extra_environment_hides_the_base)
 }
 END_TEST
 
+/* A mask of signals: 32 and 33 are the C library's own, which GNU make leaves ignored (posix_spawn)
+ * and nobody can set. */
+static int none_but_the_librarys(const char *mask)
+{
+    return strlen(mask) == 16 && strspn(mask, "0") >= 7 && strchr("01", mask[7])
+           && strchr("08", mask[8]) && strspn(mask + 9, "0") == 7;
+}
+
 /* Descriptors, session, directory, signals. */
 START_TEST(test_nothing_of_the_process_is_inherited)
 {
     acme_program_result_t result;
     acme_error_t err;
+    const char *after;
     int i;
 
     for (i = 0; i < 40; i++) {
@@ -323,8 +332,9 @@ START_TEST(test_nothing_of_the_process_is_inherited)
                          0, &err) == ACME_OK);
     /* The shell's own descriptor of its script. */
     ck_assert_msg(strncmp(result.output, script, strlen(script)) == 0, "%s", result.output);
-    ck_assert_str_eq(result.output + strlen(script),
-                     " / SigBlk: 0000000000000000 SigIgn: 0000000000000000");
+    after = result.output + strlen(script);
+    ck_assert_msg(strncmp(after, " / SigBlk: 0000000000000000 SigIgn: ", 36) == 0
+                      && none_but_the_librarys(after + 36), "%s", result.output);
 }
 END_TEST
 

@@ -434,8 +434,11 @@ class Httpd:
         Connections are held open in growing batches, so that a child that is busy with one cannot take all of
         them. Returns {pid: last Seen}; fails when the time is over."""
         seen, end, batch = {}, time.monotonic() + timeout, 4
+        at_first = set(self.children())
         while True:
-            wanted = set(pids if pids is not None else self.children())
+            # Children that httpd starts meanwhile, for the connections held here, are none of those asked for.
+            now = set(self.children())
+            wanted = set(pids) if pids is not None else now & at_first or now
             missing = {p for p in wanted if p not in seen or (until and not until(seen[p]))}
             if wanted and not missing:
                 return {pid: seen[pid] for pid in wanted}
