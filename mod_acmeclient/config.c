@@ -1,7 +1,7 @@
 /* Licensed under the Apache License, Version 2.0; see LICENSE. */
 
 /* Directives: one table, one handler, one check per form of argument. Only what is wrong in itself
- * is refused here; everything else is judged by vhost.c and never stops the server. */
+ * is refused here; everything else is judged by form.c and never stops the server. */
 
 #include "config.h"
 

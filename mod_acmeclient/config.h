@@ -4,8 +4,8 @@
 
 #include "mod_acmeclient.h"
 
-/* What was written where. Arguments are kept as text that has passed its check; vhost.c makes
- * values of them. */
+/* What was written where. Arguments are kept as text that has passed its check; what
+ * form.h lists makes values of them. */
 
 typedef enum {
 #define DIRECTIVE(name, contexts, least, most, form, fallback) ACMOD_##name,

@@ -40,7 +40,7 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     int lines;
 
     (void)plog;
-    formed = acmod_vhost_form(pconf, ptemp, base);
+    formed = acmod_form(pconf, ptemp, base);
     if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_CONFIG_TEST) {
         return OK;
     }

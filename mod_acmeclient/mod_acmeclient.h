@@ -19,7 +19,7 @@ APLOG_USE_MODULE(acmeclient);
 
 #define ACMOD_VERSION "0.1.0"
 
-/* ---- what the configuration says (config.c, vhost.c); immutable after check_config ---- */
+/* ---- what the configuration says (config.c, form.c); immutable after check_config ---- */
 
 typedef enum { ACMOD_PLACEHOLDER_503, ACMOD_PLACEHOLDER_SERVE } acmod_placeholder_t;
 
@@ -80,10 +80,12 @@ extern const command_rec acmod_config_cmds[];
 void *acmod_config_create_server(apr_pool_t *pool, server_rec *s);
 void *acmod_config_merge_server(apr_pool_t *pool, void *base, void *add);
 
-/* vhost.c: from the server_recs' records to specs; reads no file but the paths' parents for
+/* form.c: from the server_recs' records to specs; reads no file but the paths' parents for
  * spelling (realpath), opens nothing for writing. Called in check_config of every pass. Never
  * NULL. */
-acmod_conf_t *acmod_vhost_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *base);
+acmod_conf_t *acmod_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *base);
+
+/* vhost.c */
 /* The record of a server, NULL when it is not managed. O(1). */
 acmod_vhost_t *acmod_vhost_of(server_rec *s);
 /* "file:line" of a certificate's vhosts (const char *). */

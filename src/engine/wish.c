@@ -26,7 +26,8 @@ static acme_rv_t record_wish(acme_manager_t *m, const acme_job_t *job, const cha
     if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
         return acme_error_set(err, ACME_E_INTERNAL, NULL, "out of memory");
     }
-    payload = acme_wish_payload(wish, job->attempt.challenge, job->digest, acme_manager_now(m), pool);
+    payload = acme_wish_payload(wish, job->attempt.challenge, job->digest, acme_manager_now(m),
+                                pool);
     rv = store->append(store, job->conf->spec->id, ACME_REC_ATTEMPT, payload, strlen(payload),
                        acme_manager_now(m), pool, err);
     apr_pool_destroy(pool);

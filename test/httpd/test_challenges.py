@@ -156,6 +156,7 @@ def test_http01_of_others_is_left_alone(make_httpd, make_pebble, make_chaos):
         httpd.wait_live("a.test", chaos)
 
 
+@pytest.mark.alone
 def test_http01_hammered_through_a_graceful_restart(make_httpd, make_pebble, make_chaos):
     """Children of the old and of the new generation, from the moment the CA is told, 32 at a time."""
     httpd, chaos, ca = held(make_httpd, make_pebble, make_chaos, "http-01")
