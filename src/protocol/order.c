@@ -770,7 +770,8 @@ static acme_rv_t take_find(turn_t *t)
  * only alreadyReplaced one). */
 static int names_replaces(const acme_error_t *cause)
 {
-    static const char *const words[] = {"replace", "ari ", "ari:", "certid", "renewal info"};
+    static const char *const words[] = {"replace", "ari ", "ari:", "certid", "renewal info",
+                                        "given certificate"};
     apr_size_t i, at, len;
 
     if (strcmp(cause->problem, "alreadyReplaced") == 0) {

@@ -682,6 +682,7 @@ static const struct {
     {"invalidProfile", 400, 0, 1, 1, 0},  {"invalidProfile", 400, 1, 0, 0, 0},
     {"malformed", 400, 0, 0, 0, 0},       {"rejectedIdentifier", 403, 0, 0, 0, 0},
     {"rateLimited", 429, 0, 0, 0, 0},     {"alreadyReplaced", 429, 0, 0, 0, 0},
+    {"no order for the given certificate", 500, 0, 1, 0, 1},
 };
 
 START_TEST(what_is_refused_is_left_out_once)
