@@ -367,8 +367,8 @@ static pending_t *first(int *cert, acme_notice_t *event, acme_notify_t *n)
 static int take(call_t *call, acme_notify_t *n)
 {
     pending_t *pending;
-    acme_notice_t event;
-    int cert;
+    acme_notice_t event = ACME_NOTICE_LIVE; /* gcc 14 does not see that it is set when it is used */
+    int cert = -1;
 
     pthread_mutex_lock(&n->mutex);
     pending = first(&cert, &event, n);
