@@ -40,3 +40,25 @@ void acme_cleanse(void *data, apr_size_t len)
 {
     OPENSSL_cleanse(data, len);
 }
+
+typedef struct {
+    void *data;
+    apr_size_t len;
+} secret_t;
+
+static apr_status_t secret_cleanse(void *data)
+{
+    secret_t *secret = data;
+
+    acme_cleanse(secret->data, secret->len);
+    return APR_SUCCESS;
+}
+
+void acme_cleanse_with(apr_pool_t *pool, void *data, apr_size_t len)
+{
+    secret_t *secret = apr_palloc(pool, sizeof(*secret));
+
+    secret->data = data;
+    secret->len = len;
+    apr_pool_cleanup_register(pool, secret, secret_cleanse, apr_pool_cleanup_null);
+}

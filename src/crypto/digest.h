@@ -16,5 +16,7 @@ int acme_digest_equal(const void *a, const void *b, apr_size_t len);
 
 /* Overwrites so that the compiler cannot drop it (OPENSSL_cleanse). */
 void acme_cleanse(void *data, apr_size_t len);
+/* The same when pool goes away. */
+void acme_cleanse_with(apr_pool_t *pool, void *data, apr_size_t len);
 
 #endif

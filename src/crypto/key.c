@@ -126,35 +126,12 @@ static acme_rv_t fail(acme_error_t *err, acme_error_kind_t kind, const char *cod
                           reason ? reason : "");
 }
 
-typedef struct {
-    void *data;
-    apr_size_t len;
-} secret_t;
-
-static apr_status_t secret_wipe(void *data)
-{
-    secret_t *secret = data;
-
-    OPENSSL_cleanse(secret->data, secret->len);
-    return APR_SUCCESS;
-}
-
-/* What lies there is overwritten when pool goes away. */
-static void secret_register(void *data, apr_size_t len, apr_pool_t *pool)
-{
-    secret_t *secret = apr_palloc(pool, sizeof(*secret));
-
-    secret->data = data;
-    secret->len = len;
-    apr_pool_cleanup_register(pool, secret, secret_wipe, apr_pool_cleanup_null);
-}
-
 /* A copy with a NUL behind it. */
 static void *secret_copy(const void *data, apr_size_t len, apr_pool_t *pool)
 {
     void *copy = apr_pstrmemdup(pool, data, len);
 
-    secret_register(copy, len, pool);
+    acme_cleanse_with(pool, copy, len);
     return copy;
 }
 
@@ -798,7 +775,7 @@ static const char *jwk_number(const acme_key_t *key, int i, apr_pool_t *pool)
 
     if (number && BN_bn2binpad(number, bytes, len) == len) {
         text = acme_base64url_encode(bytes, (apr_size_t)len, pool);
-        secret_register(text, strlen(text), pool);
+        acme_cleanse_with(pool, text, strlen(text));
     }
     OPENSSL_cleanse(bytes, (size_t)len);
     BN_clear_free(number);
@@ -851,7 +828,7 @@ const char *acme_key_to_jwk(const acme_key_t *key, apr_pool_t *pool)
         text = acme_json_dump(jwk, pool);
     }
     if (text) {
-        secret_register((char *)text, strlen(text), pool);
+        acme_cleanse_with(pool, (char *)text, strlen(text));
     }
     apr_pool_destroy(own);
     ERR_clear_error();
@@ -908,7 +885,7 @@ static acme_rv_t read_number(BIGNUM **out, const acme_json_t *jwk, const char *m
     if (acme_base64url_decode(&bytes, &len, text, strlen(text), pool, err) != ACME_OK) {
         return acme_error_prefix(err, "private key (JWK): %s", member);
     }
-    secret_register(bytes, len, pool);
+    acme_cleanse_with(pool, bytes, len);
     if (len == 0 || len > max) {
         return jwk_refuse(err, "a number is empty or too long");
     }

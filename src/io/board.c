@@ -317,27 +317,12 @@ static apr_uint64_t area_write(acme_board_t *board, int row, area_t area, const 
     return seq;
 }
 
-typedef struct {
-    void *data;
-    apr_size_t len;
-} secret_t;
-
-static apr_status_t secret_cleanup(void *data)
-{
-    secret_t *secret = data;
-
-    acme_cleanse(secret->data, secret->len);
-    return APR_SUCCESS;
-}
-
 static void *secret_alloc(apr_size_t len, apr_pool_t *pool)
 {
-    secret_t *secret = apr_palloc(pool, sizeof(*secret));
+    void *data = apr_palloc(pool, len);
 
-    secret->data = apr_palloc(pool, len);
-    secret->len = len;
-    apr_pool_cleanup_register(pool, secret, secret_cleanup, apr_pool_cleanup_null);
-    return secret->data;
+    acme_cleanse_with(pool, data, len);
+    return data;
 }
 
 /* Reads into a buffer of the area's size and keeps only what is there. A damaged resume area falls

@@ -292,29 +292,12 @@ static acme_rv_t open_fault(const char *path, int status, uid_t uid, acme_error_
     return acme_error_system(err, ACME_E_STORE, "AC0679", status, "open %s", path);
 }
 
-typedef struct {
-    void *data;
-    apr_size_t len;
-} secret_t;
-
-static apr_status_t secret_cleanup(void *data)
-{
-    secret_t *secret = data;
-
-    acme_cleanse(secret->data, secret->len);
-    return APR_SUCCESS;
-}
-
 static char *buffer_alloc(apr_size_t len, int secret, apr_pool_t *pool)
 {
     char *data = apr_palloc(pool, len);
-    secret_t *cleanup;
 
     if (secret) {
-        cleanup = apr_palloc(pool, sizeof(*cleanup));
-        cleanup->data = data;
-        cleanup->len = len;
-        apr_pool_cleanup_register(pool, cleanup, secret_cleanup, apr_pool_cleanup_null);
+        acme_cleanse_with(pool, data, len);
     }
     return data;
 }

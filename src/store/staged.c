@@ -487,29 +487,14 @@ acme_rv_t acme_staged_carry(acme_carried_t *out, const acme_staged_t *staged, co
 
 /* ---- secrets ---- */
 
-typedef struct {
-    char *data;
-    apr_size_t len;
-} secret_t;
-
-static apr_status_t secret_cleanup(void *data)
-{
-    secret_t *secret = data;
-
-    acme_cleanse(secret->data, secret->len);
-    return APR_SUCCESS;
-}
-
 const char *acme_staged_copy(const char *data, apr_size_t len, apr_pool_t *pool)
 {
-    secret_t *secret = apr_palloc(pool, sizeof(*secret));
+    char *copy = apr_palloc(pool, len + 1);
 
-    secret->data = apr_palloc(pool, len + 1);
-    secret->len = len;
     if (data != NULL && len > 0) {
-        memcpy(secret->data, data, len);
+        memcpy(copy, data, len);
     }
-    secret->data[len] = '\0';
-    apr_pool_cleanup_register(pool, secret, secret_cleanup, apr_pool_cleanup_null);
-    return secret->data;
+    copy[len] = '\0';
+    acme_cleanse_with(pool, copy, len);
+    return copy;
 }
