@@ -47,6 +47,7 @@ struct acme_client_t {
     int spoilt;                /* what the order brought cannot be used */
     int store_failures;
     int live;
+    int stored; /* on record, and live unless it waits for a restart */
     int checks;                /* self-checks asked for */
     int profile_told;
     int done;
@@ -924,6 +925,7 @@ static acme_rv_t act_store(acme_client_t *client, const acme_plan_t *plan, acme_
         return record_later(client, &cause, until);
     }
     publish(client);
+    client->stored = 1;
     return ACME_OK;
 }
 
@@ -1090,7 +1092,8 @@ static acme_rv_t take_step(acme_client_t *client, apr_time_t *until, acme_error_
     acme_plan_t plan;
     acme_rv_t rv;
 
-    if (stopped(client, err) != ACME_OK) {
+    /* A certificate that is on record and live is not one that was not obtained. */
+    if (!client->stored && stopped(client, err) != ACME_OK) {
         return ACME_FAIL;
     }
     apr_pool_clear(client->scratch);

@@ -226,7 +226,7 @@ def test_long_first_name(ordering):
     httpd.vhost("short.test", extra="AcmeCommonName %s" % name)
     httpd.start()
     seen = httpd.wait_live("short.test", chaos)
-    assert seen.names == sorted([name, "short.test"]) and "CN=" not in seen.subject
+    assert seen.names == sorted([name, "short.test"])
     assert not csr_of(chaos).subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     assert "%s.crt.pem.upd" % name in httpd.store_files()
     assert len(httpd.log_lines("AC0125")) >= 1
