@@ -282,7 +282,8 @@ class Httpd:
         self._end(left)
 
     def kill9(self):
-        """The power cut: parent and children at once."""
+        """The power cut: parent and children at once; stopped, the parent starts none meanwhile."""
+        util.kill([self.pid], signal.SIGSTOP)
         left = set(util.descendants_of(self.pid))
         util.kill([self.pid, *left])
         self.process.wait()
