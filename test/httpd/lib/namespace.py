@@ -41,7 +41,7 @@ class Namespace:
     def __enter__(self):
         self._former = [(os.open("/proc/thread-self/ns/" + name, os.O_RDONLY), kind)
                         for name, kind in (("net", CLONE_NEWNET), ("mnt", CLONE_NEWNS))]
-        self._here = os.getcwd()
+        self._here, self._root = os.getcwd(), os.open("/", os.O_RDONLY)
         _must(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
         _must(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount --make-rprivate /")
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -57,6 +57,10 @@ class Namespace:
         for descriptor, kind in self._former:
             _must(_libc.setns(descriptor, kind), "setns")
             os.close(descriptor)
+        # The root is the former namespace's now, which is not ours in a chroot.
+        os.fchdir(self._root)
+        os.chroot(".")
+        os.close(self._root)
         os.chdir(self._here)
         for path in self._made:
             os.unlink(path)
