@@ -117,7 +117,7 @@ case $said in *"update failed"*|*REFUSED*|*NOTAUTH*|*BADKEY*|*BADSIG*|*BADTIME*|
 test $status -eq 0 && exit 0
 case $said in
 *BADTIME*) why="the clocks of this machine and of the server differ" ;;
-*BADKEY*) why="the server does not know this key, or (knot) the key may not do this" ;;
+*BADKEY*|*"expected a TSIG"*) why="the server does not know this key, or (knot) the key may not do this" ;;
 *BADSIG*) why="the key's secret is not the server's" ;;
 *NOTAUTH*) why="the server is not the zone's primary, or (knot) the key may not change this record" ;;
 *REFUSED*) why="the server's policy does not let this key change this record" ;;
