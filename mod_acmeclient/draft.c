@@ -88,7 +88,6 @@ void acmod_draft_sections(form_t *form)
             label = name;
         }
         draft = draft_make(form, label, section, &sc->settings, section->where);
-        APR_ARRAY_PUSH(form->sections, draft_t *) = draft;
         if (acmod_arg(section, ACMOD_AcmeCommonName, NULL)) {
             acmod_names_add(form, draft, acmod_arg(section, ACMOD_AcmeCommonName, NULL),
                             section->where, 1);

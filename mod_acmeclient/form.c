@@ -193,7 +193,6 @@ acmod_conf_t *acmod_form(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *base)
     form.ca_by_key = apr_hash_make(ptemp);
     form.ca_told = apr_hash_make(ptemp);
     form.drafts = apr_array_make(ptemp, 16, sizeof(draft_t *));
-    form.sections = apr_array_make(ptemp, 4, sizeof(draft_t *));
     conf->cas = apr_array_make(pconf, 2, sizeof(acme_ca_t *));
     conf->specs = apr_array_make(pconf, 16, sizeof(acme_spec_t *));
     conf->certs = apr_array_make(pconf, 16, sizeof(acmod_cert_t *));

@@ -33,7 +33,6 @@ typedef struct {
     apr_hash_t *ca_told;    /* those that what they lack is told of, by index */
     apr_array_header_t *servers; /* server_rec *, the main one first, then in the order written */
     apr_array_header_t *drafts;
-    apr_array_header_t *sections; /* draft_t * that are <AcmeCertificate> */
     acme_challenge_type_t auto_types[ACME_CH_TYPES];
     int n_auto;
 } form_t;

@@ -1051,17 +1051,23 @@ static acme_rv_t choose(turn_t *t, acme_order_authz_t *authz, const acme_authz_o
     return ACME_OK;
 }
 
+/* What the CA says of it; ACME_FAIL: it does not, or it failed. */
+static acme_rv_t authz_answer(acme_authz_object_t **out, turn_t *t, acme_order_authz_t *authz)
+{
+    if (!ok(t)) {
+        return refused(t);
+    }
+    return authz_parse(out, t, authz) == ACME_OK && authz_cause(t, authz->name, *out) == ACME_OK
+               ? ACME_OK : ACME_FAIL;
+}
+
 static acme_rv_t take_authz(turn_t *t)
 {
     acme_order_t *order = t->order;
     acme_order_authz_t *authz = authz_at(order, order->at);
     acme_authz_object_t *object;
 
-    if (!ok(t)) {
-        return refused(t);
-    }
-    if (authz_parse(&object, t, authz) != ACME_OK
-        || authz_cause(t, authz->name, object) != ACME_OK) {
+    if (authz_answer(&object, t, authz) != ACME_OK) {
         return ACME_FAIL;
     }
     if (!authz->valid && choose(t, authz, object) != ACME_OK) {
@@ -1099,11 +1105,7 @@ static acme_rv_t take_watch(turn_t *t)
     acme_order_authz_t *authz = authz_at(order, order->at);
     acme_authz_object_t *object;
 
-    if (!ok(t)) {
-        return refused(t);
-    }
-    if (authz_parse(&object, t, authz) != ACME_OK
-        || authz_cause(t, authz->name, object) != ACME_OK) {
+    if (authz_answer(&object, t, authz) != ACME_OK) {
         return ACME_FAIL;
     }
     return authz->valid ? next_one(t) : poll_again(t);
